@@ -46,4 +46,23 @@
 #define CPNI_TRANSFER_RETRIES 5      /* refused (corrupted) answers for one chunk until the transfer fails */
 #define CPNI_TRANSFER_STALL_MS 10000 /* no answer for so long: ask again */
 
+/* ---- blobs (store/blob) ---- */
+#define CPNI_BLOB_BYTES_MAX (1ull << 36)    /* 64 GiB: its leaf list is 2 MiB, which one message still carries */
+#define CPNI_BLOB_LEAVES_MAX (1u << 16)     /* CPNI_BLOB_BYTES_MAX / CPNI_CHUNK_BYTES */
+#define CPNI_BLOBS_MAX (1u << 18)           /* in one store: its index takes 200 bytes of memory each, 50 MiB in all */
+#define CPNI_BLOB_RECEIVING_MAX 1024        /* unfinished ones at a time in one store */
+#define CPNI_BLOB_RECEIVING_LEAVES (1 << 20) /* leaves of all unfinished ones together: 32 MiB of memory */
+#define CPNI_BLOB_JOBS_MAX 4096             /* waiting jobs of the disk thread: above it the owner slows its peers down */
+#define CPNI_BLOB_JOB_BYTES_MAX (64ull << 20) /* payload of waiting jobs and unread answers: 64 chunks in flight */
+
+/* ---- durable state (store/state) ---- */
+#define CPNI_STATE_WAITING_MAX 65536        /* commands not yet answered, about 50 MiB: a second of full load on a slow disk */
+#define CPNI_STATE_BATCH_MAX 4096           /* commands in one transaction, so that the first does not wait for ever */
+#define CPNI_STATE_QUERY_MAX 256            /* event queries waiting or unread */
+#define CPNI_STATE_EVENTS_MAX 100000        /* rows of the event ring: about 20 MiB on disk */
+#define CPNI_STATE_EVENTS_READ_MAX 10000    /* rows that one query or one recovery hands out */
+#define CPNI_STATE_KEYS_PER_CLIENT 256      /* answers kept for retries: more than a client's window of commands */
+#define CPNI_STATE_CAPABILITIES_BYTES_MAX (64 * 1024) /* text of a node's capabilities */
+#define CPNI_STATE_RETRY_MS 10000           /* a failing disk is retried so long before answers are "unknown" */
+
 #endif
