@@ -2,8 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Names and texts of the public error codes and roles. */
+/* Names and texts of the public error codes, roles and log levels. */
 #include <cpn/error.h>
+#include <cpn/log.h>
 #include <cpn/types.h>
 
 const char *cpn_strerror(int error)
@@ -36,4 +37,10 @@ const char *cpn_role_name(enum cpn_role role)
 {
     static const char *const names[] = { "none", "node", "user", "admin" };
     return role <= CPN_ROLE_ADMIN ? names[role] : names[0];
+}
+
+const char *cpn_log_level_name(enum cpn_log_level level)
+{
+    static const char *const names[] = { "debug", "info", "warn", "error" };
+    return level <= CPN_LOG_ERROR ? names[level] : names[CPN_LOG_ERROR];
 }

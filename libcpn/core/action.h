@@ -1,0 +1,149 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* What a core wants done: the only way out. A step appends to the list in the order in which the actions must be carried out; a
+ * role groups the messages for one connection into packets (wire/outbox.h) and hands the rest to its helpers. Everything is owned by
+ * the list until cpni_actions_clear(): texts and lists lie in its arena, frames are referenced. Must not know how anything is done. */
+#ifndef CPNI_ACTION_H
+#define CPNI_ACTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cpn/log.h>
+#include <cpn/types.h>
+
+#include "base/arena.h"
+#include "core/event.h"
+#include "proto/command.h"
+#include "proto/msg.h"
+
+enum cpni_action_type {
+    CPNI_ACT_SEND = 1,  /* a message to a connection */
+    CPNI_ACT_DROP,      /* forget a connection: nothing more is for it (the role drops its sequence numbers) */
+    CPNI_ACT_RECONNECT, /* node, client: close this connection and make it anew */
+    CPNI_ACT_COMMIT,    /* master: a command for the store; EV_COMMIT answers */
+    CPNI_ACT_NOTES,     /* master: read the event ring; EV_NOTES answers */
+    CPNI_ACT_ADMIT,     /* master: from now on ZAP admits this key, or no longer does */
+    CPNI_ACT_DISK,      /* a blob job; EV_DISK answers unless ticket is 0 */
+    CPNI_ACT_RUN,       /* worker: start a task in a slot; EV_FINISHED answers */
+    CPNI_ACT_KILL,      /* worker: end a run at once; EV_FINISHED still answers */
+    CPNI_ACT_MODEL,     /* worker: put the files in place, load, self-test; EV_MODEL answers */
+    CPNI_ACT_UNMODEL,   /* worker: end its runners, remove its directory */
+    CPNI_ACT_TELL,      /* client: tell the program (ACCEPTED, RESULT, REPLY, PUBLISHED, DONE, REFUSED, BYE, WELCOME) */
+    CPNI_ACT_LOG,       /* one line of the log; on a master of level INFO and above also a row of the event ring (EVENT command) */
+    CPNI_ACT_STOPPED    /* the orderly end is complete: the role may close */
+};
+
+enum cpni_disk_op {
+    CPNI_DISK_BEGIN = 1,    /* root, size, spool, data: the leaf list (NULL: ask whether the blob is there: CPN_ENOTFOUND if not) */
+    CPNI_DISK_WRITE_CHUNK,  /* root, index, data: verified against its leaf, CPN_ECORRUPT */
+    CPNI_DISK_FINISH,       /* root: durable and visible from now on */
+    CPNI_DISK_ABORT,        /* root: forget what was received */
+    CPNI_DISK_READ_CHUNK,   /* root, index */
+    CPNI_DISK_READ_LEAVES,  /* root */
+    CPNI_DISK_IMPORT_BYTES, /* data, spool */
+    CPNI_DISK_REMOVE        /* root */
+};
+
+struct cpni_act_disk {
+    enum cpni_disk_op op;
+    uint64_t ticket; /* of the core; never 0 unless no answer is wanted */
+    struct cpn_hash root;
+    uint64_t size;
+    uint32_t index;
+    bool spool; /* an input or a result in passing, gone with the process; else kept */
+    struct cpni_bytes *data;
+};
+
+struct cpni_act_run {
+    uint64_t ticket; /* of the core; EV_FINISHED names it */
+    uint32_t slot;
+    struct cpn_id task;
+    uint32_t attempt;
+    struct cpn_hash model; /* root of its manifest; all zero: the handler (an embedder's callback) called `name` */
+    struct cpni_str name;
+    struct cpni_bytes *input;   /* inline; or NULL and */
+    struct cpn_hash input_root; /* a whole blob of the node's store */
+    uint64_t input_size;
+    struct cpni_str input_name;
+    bool annotate;
+    int64_t deadline_us; /* monotonic; 0: none */
+};
+
+struct cpni_action {
+    enum cpni_action_type type;
+    union {
+        struct {
+            uint64_t conn;
+            uint32_t link; /* 0 before WELCOME */
+            struct cpni_msg msg;
+        } send;
+        struct {
+            uint64_t conn;
+        } conn; /* DROP, RECONNECT */
+        struct {
+            uint64_t ticket;
+            struct cpni_command_key key;
+            struct cpni_command command;
+        } commit;
+        struct {
+            uint64_t ticket;
+            struct cpni_str filter;
+            uint64_t since;
+            uint32_t limit;
+        } notes;
+        struct {
+            struct cpn_key key;
+            bool admit;
+        } admit;
+        struct cpni_act_disk disk;
+        struct cpni_act_run run;
+        struct {
+            uint64_t ticket;
+        } kill;
+        struct {
+            struct cpn_hash root;
+            const struct cpni_manifest *manifest; /* a copy in the arena; NULL for UNMODEL */
+        } model;
+        struct {
+            struct cpni_msg msg;
+        } tell;
+        struct {
+            enum cpn_log_level level;
+            const char *event;    /* a stable id: "CPN-NODE-JOINED", static */
+            struct cpn_key node;  /* zero: none */
+            struct cpn_key user;  /* zero: none */
+            struct cpn_id task;   /* zero: none */
+            struct cpni_str name; /* of the node or user, empty: none */
+            struct cpni_str model;
+            struct cpni_str text;
+        } log;
+    };
+};
+
+struct cpni_actions {
+    struct cpni_action *list;
+    size_t count;
+    size_t capacity;
+    struct cpni_arena arena;
+    bool failed; /* memory ran out while appending: the role must treat every connection as broken (nothing half-sent is trusted) */
+};
+
+/* Append a zeroed action; NULL (and failed set) when out of memory. */
+struct cpni_action *cpni_actions_add(struct cpni_actions *actions, enum cpni_action_type type);
+
+/* Append SEND or TELL with a deep copy of a message. */
+int cpni_actions_send(struct cpni_actions *actions, uint64_t conn, uint32_t link, const struct cpni_msg *msg);
+int cpni_actions_tell(struct cpni_actions *actions, const struct cpni_msg *msg);
+
+/* A text made for the step: printf into the arena. Empty when out of memory. */
+struct cpni_str cpni_actions_text(struct cpni_actions *actions, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Release all; the memory of the list stays for the next step. */
+void cpni_actions_clear(struct cpni_actions *actions);
+void cpni_actions_free(struct cpni_actions *actions);
+
+#endif

@@ -1,0 +1,31 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* A client's decisions: which submissions the master has, which must be sent again after a break or BUSY, which results were
+ * delivered already. Fed with events, answers with actions; see event.h, action.h. The same core enrols: with a token's key the
+ * role asks ENROL instead (config.enrol). */
+#ifndef CPNI_CORE_CLIENT_H
+#define CPNI_CORE_CLIENT_H
+
+#include "core/action.h"
+#include "core/event.h"
+
+struct cpni_client_core;
+
+struct cpni_client_config {
+    struct cpn_id boot;
+    struct cpni_str name, software;
+    struct cpn_key signer; /* zero: none */
+    bool enrol;            /* this connection is made with a token's key: say ENROL{enrol_key, name}, TELL the ENROLLED, nothing else */
+    struct cpn_key enrol_key;
+};
+
+int cpni_client_core_new(const struct cpni_client_config *config, const struct cpni_now *now, struct cpni_client_core **out);
+void cpni_client_core_free(struct cpni_client_core *core);
+int cpni_client_core_step(struct cpni_client_core *core, const struct cpni_event *event, const struct cpni_now *now,
+                          struct cpni_actions *actions);
+int64_t cpni_client_core_deadline(const struct cpni_client_core *core);
+const char *cpni_client_core_check(const struct cpni_client_core *core);
+
+#endif
