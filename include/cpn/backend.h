@@ -39,17 +39,18 @@ struct cpn_backend_param {
 
 /* What a model is made of. Borrowed for the time of the call. */
 struct cpn_backend_bundle {
-    uint32_t size;   /* bytes of this struct; newer runners append fields */
+    uint32_t size; /* bytes of this struct; newer runners append fields */
     const char *dir; /* the bundle's directory; files named in the parameters lie in it */
     const struct cpn_backend_param *params;
     size_t param_count;
-    uint32_t threads; /* how many threads the backend may use, at least 1; clone() is refused to a backend that has one */
+    uint32_t
+        threads; /* how many threads the backend may use, at least 1; clone() is refused to a backend that has one */
 };
 
 /* One input. Borrowed for the time of the call. */
 struct cpn_backend_input {
-    uint32_t size;     /* bytes of this struct */
-    const char *name;  /* for messages only: "photo.jpg"; may be "" */
+    uint32_t size; /* bytes of this struct */
+    const char *name; /* for messages only: "photo.jpg"; may be "" */
     const void *data;
     size_t data_size;
     uint32_t annotate; /* not 0: an annotated copy of the input is wanted as output */
@@ -59,7 +60,7 @@ struct cpn_backend_input {
  * <cpn/result.h> is refused with a negative CPN_E..., which run() should return. */
 struct cpn_backend_sink {
     uint32_t size; /* bytes of this struct */
-    void *arg;     /* to be passed to each of these */
+    void *arg; /* to be passed to each of these */
     int (*label)(void *arg, const struct cpn_label *label);
     int (*output)(void *arg, const void *data, size_t data_size, const char *type); /* appends; type "image/jpeg" */
     void (*image)(void *arg, int32_t width, int32_t height); /* pixels in which the boxes are counted */
@@ -71,11 +72,11 @@ enum cpn_backend_flag {
 };
 
 struct cpn_backend {
-    uint32_t abi;        /* CPN_BACKEND_ABI */
-    uint32_t size;       /* bytes of this struct */
-    const char *name;    /* as in the file's name: "opencv.face" */
+    uint32_t abi; /* CPN_BACKEND_ABI */
+    uint32_t size; /* bytes of this struct */
+    const char *name; /* as in the file's name: "opencv.face" */
     const char *version; /* "4.6.0" */
-    uint32_t flags;      /* of enum cpn_backend_flag */
+    uint32_t flags; /* of enum cpn_backend_flag */
 
     /* Make a model ready to run. 0 and *model, or negative with a sentence in `detail` (CPN_BACKEND_DETAIL bytes):
      * CPN_EMODEL when the bundle is at fault (it is not tried again on this node). Everything that opens files or
@@ -93,7 +94,7 @@ struct cpn_backend {
      * called now and then, done of total. The parameters are options of this backend. Summary or failure, in one
      * sentence, in `detail`. */
     int (*build)(const char *from, const char *out, const struct cpn_backend_param *params, size_t param_count,
-                 void (*progress)(void *arg, const char *stage, uint64_t done, uint64_t total), void *arg, char *detail);
+        void (*progress)(void *arg, const char *stage, uint64_t done, uint64_t total), void *arg, char *detail);
 };
 
 /* The whole program of a runner; what the installed cpn-runner calls and nothing else. Returns the exit status. */

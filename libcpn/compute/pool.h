@@ -19,19 +19,19 @@
 
 #include "base/bytes.h"
 
-#define CPNI_POOL_SLOTS_MAX 256      /* a machine of 2026; each slot costs a thread */
-#define CPNI_POOL_RUNNERS_MAX 32     /* warm runners of one slot: bounds descriptors, whatever the memory bound says */
-#define CPNI_POOL_PENDING 1          /* a handler's answer: finished later with cpni_pool_finish() */
+#define CPNI_POOL_SLOTS_MAX 256 /* a machine of 2026; each slot costs a thread */
+#define CPNI_POOL_RUNNERS_MAX 32 /* warm runners of one slot: bounds descriptors, whatever the memory bound says */
+#define CPNI_POOL_PENDING 1 /* a handler's answer: finished later with cpni_pool_finish() */
 #define CPNI_OUTPUT_MAX (256u << 20) /* bytes of one annotated image: 2^26 pixels of PNG with room */
 
 struct cpni_pool;
 
 struct cpni_pool_options {
-    uint32_t slots;          /* 0: 1 */
-    const char *runner;      /* path of cpn-runner; NULL: found beside the program, else where it was installed */
-    const char *plugins;     /* directory of the plug-ins; NULL likewise */
-    uint64_t memory_bytes;   /* bound for idle runners' memory, all slots together; 0: a quarter of the machine's */
-    uint64_t runner_bytes;   /* what one runner may ask for beyond what it has after loading; 0: 2 GiB */
+    uint32_t slots; /* 0: 1 */
+    const char *runner; /* path of cpn-runner; NULL: found beside the program, else where it was installed */
+    const char *plugins; /* directory of the plug-ins; NULL likewise */
+    uint64_t memory_bytes; /* bound for idle runners' memory, all slots together; 0: a quarter of the machine's */
+    uint64_t runner_bytes; /* what one runner may ask for beyond what it has after loading; 0: 2 GiB */
     uint32_t runner_threads; /* threads inside one runner; 0: 1 */
     int64_t load_timeout_us; /* longest wait for a model to load; 0: 60 s */
 };
@@ -48,11 +48,11 @@ struct cpni_pool_model {
 enum cpni_outcome_class {
     CPNI_OUTCOME_OK,
     CPNI_OUTCOME_BAD_INPUT, /* final: CPN_EBADINPUT */
-    CPNI_OUTCOME_MODEL,     /* this node cannot load it: CPN_EMODEL, CPN_ENOTSUP when the backend is not here */
-    CPNI_OUTCOME_CRASH,     /* CPN_ECRASHED */
-    CPNI_OUTCOME_TIMEOUT,   /* CPN_ETIMEDOUT */
+    CPNI_OUTCOME_MODEL, /* this node cannot load it: CPN_EMODEL, CPN_ENOTSUP when the backend is not here */
+    CPNI_OUTCOME_CRASH, /* CPN_ECRASHED */
+    CPNI_OUTCOME_TIMEOUT, /* CPN_ETIMEDOUT */
     CPNI_OUTCOME_CANCELLED, /* CPN_ECANCELLED */
-    CPNI_OUTCOME_INTERNAL,  /* no memory, no process, a backend's own error */
+    CPNI_OUTCOME_INTERNAL, /* no memory, no process, a backend's own error */
 };
 
 /* What became of a job. Owned by whom cpni_pool_next() gave it to: cpni_outcome_clear(). */
@@ -62,15 +62,15 @@ struct cpni_outcome {
     int code; /* 0 or CPN_E... */
     enum cpni_outcome_class class;
     char detail[CPN_BACKEND_DETAIL]; /* one sentence for a person; "" when OK */
-    struct cpn_label *labels;        /* cpni_malloc'd */
+    struct cpn_label *labels; /* cpni_malloc'd */
     size_t label_count;
     struct cpni_bytes *output; /* annotated image, or NULL */
-    char output_type[32];      /* "image/jpeg" */
-    int32_t width, height;     /* pixels of the input image; 0: not an image */
+    char output_type[32]; /* "image/jpeg" */
+    int32_t width, height; /* pixels of the input image; 0: not an image */
     struct cpn_timings timings; /* load, decode, infer, encode */
-    int32_t pid;                /* of the runner; 0: none was involved */
-    uint64_t memory_bytes;      /* resident, of the runner, after the job */
-    bool spawned;               /* a new runner was started for this job */
+    int32_t pid; /* of the runner; 0: none was involved */
+    uint64_t memory_bytes; /* resident, of the runner, after the job */
+    bool spawned; /* a new runner was started for this job */
 };
 
 /* What a handler sees. Borrowed until it returns, or, when it answered CPNI_POOL_PENDING, only `pool` and `ticket`. */
@@ -92,7 +92,7 @@ struct cpni_job {
     enum cpni_job_kind kind;
     struct cpni_pool_model model;
     struct cpni_bytes *input; /* referenced until the outcome; NULL: see input_fd */
-    int input_fd;             /* with input NULL and input_size not 0: a readable file, duplicated; not read here */
+    int input_fd; /* with input NULL and input_size not 0: a readable file, duplicated; not read here */
     uint64_t input_size;
     const char *input_name; /* copied; NULL: "" */
     bool annotate;
@@ -114,7 +114,8 @@ uint32_t cpni_pool_slots(const struct cpni_pool *pool);
  * forget and close. */
 int cpni_pool_start(struct cpni_pool *pool, uint32_t slot, const struct cpni_job *job);
 
-/* Kill what the ticket runs; its outcome follows (CANCELLED, or what it was if it had just finished). CPN_ENOTFOUND. Never blocks. */
+/* Kill what the ticket runs; its outcome follows (CANCELLED, or what it was if it had just finished). CPN_ENOTFOUND.
+ * Never blocks. */
 int cpni_pool_cancel(struct cpni_pool *pool, uint64_t ticket);
 
 /* Readable while an outcome waits. Owned by the pool. */
@@ -129,7 +130,8 @@ void cpni_pool_forget(struct cpni_pool *pool, const char *key);
 /* Kill all runners and join the slots; waits for handlers that run (they see cpni_pool_cancelled()). NULL is fine. */
 void cpni_pool_close(struct cpni_pool *pool);
 
-/* Any thread. finish takes labels and output on success; CPN_ENOTFOUND when the job was cancelled or timed out meanwhile. */
+/* Any thread. finish takes labels and output on success; CPN_ENOTFOUND when the job was cancelled or timed out
+ * meanwhile. */
 int cpni_pool_finish(struct cpni_pool *pool, uint64_t ticket, struct cpni_outcome *outcome);
 bool cpni_pool_cancelled(struct cpni_pool *pool, uint64_t ticket);
 
