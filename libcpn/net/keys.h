@@ -12,8 +12,9 @@
 
 #include <cpn/types.h>
 
+#include "proto/signature.h"
+
 #define CPNI_SEED_BYTES 32
-#define CPNI_SIGNATURE_BYTES 64
 
 struct cpni_seed { uint8_t bytes[CPNI_SEED_BYTES]; }; /* of a join token; secret */
 
@@ -26,8 +27,6 @@ struct cpni_sign_keys {
     struct cpn_key public_key;
     uint8_t secret[64];
 };
-
-struct cpni_signature { uint8_t bytes[CPNI_SIGNATURE_BYTES]; };
 
 /* Once before any other function here; again is fine. CPN_EIO: the system has no random source. */
 int cpni_keys_init(void);

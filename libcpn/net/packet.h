@@ -4,8 +4,8 @@
 
 /* One message as it crosses a socket: where it came from and its frames, which are moved between ZeroMQ and cpni_bytes
  * without a copy. Shared by router and dealer. Must not know what the frames mean. */
-#ifndef CPNI_PACKET_H
-#define CPNI_PACKET_H
+#ifndef CPNI_NET_PACKET_H
+#define CPNI_NET_PACKET_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -18,7 +18,7 @@
 
 #include "base/bytes.h"
 #include "proto/limits.h"
-#include "proto/msg.h" /* struct cpni_signature */
+#include "proto/signature.h"
 
 /* Texts are 0-terminated, UTF-8. */
 #define CPNI_NAME CPNI_NAME_BYTES_MAX /* of an identity, a model, a right */

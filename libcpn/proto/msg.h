@@ -19,10 +19,7 @@
 #include "base/arena.h"
 #include "base/bytes.h"
 #include "base/str.h"
-
-struct cpni_signature {
-    uint8_t bytes[64]; /* Ed25519 */
-};
+#include "proto/signature.h"
 
 /* The kinds of a field. STR is a borrowed view; FRAME is a payload frame that travels beside the header, never copied. */
 #define CPNI_TYPE_BOOL bool
