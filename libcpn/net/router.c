@@ -6,8 +6,6 @@
 #include "router.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,16 +37,6 @@ struct cpni_router {
     int turn;    /* the socket to read next */
     int in_turn; /* messages read from it in a row */
 };
-
-static void __attribute__((format(printf, 2, 3))) explain(char *detail, const char *format, ...)
-{
-    if (detail != NULL) {
-        va_list args;
-        va_start(args, format);
-        vsnprintf(detail, CPNI_NET_DETAIL, format, args);
-        va_end(args);
-    }
-}
 
 static int set_int(void *socket, int option, int value)
 {
@@ -92,17 +80,17 @@ static int open_tcp(struct cpni_router *router, const struct cpni_router_options
 {
     void *socket = router->sockets[TCP] = cpni_context_socket(options->context, ZMQ_ROUTER);
     if (socket == NULL) {
-        explain(detail, "cannot open a socket: %s", cpni_net_errno());
+        cpni_explain(detail, "cannot open a socket: %s", cpni_net_errno());
         return CPN_ENOMEM;
     }
     if (set_router_options(socket) != 0 || set_curve_options(socket, options->keys) != 0) {
-        explain(detail, "this libzmq cannot do CURVE with enforced ZAP (%s): libzmq 4.3.4 or newer with libsodium is needed",
+        cpni_explain(detail, "this libzmq cannot do CURVE with enforced ZAP (%s): libzmq 4.3.4 or newer with libsodium is needed",
                 cpni_net_errno());
         return CPN_EIO;
     }
     for (size_t i = 0; i < options->endpoint_count; i++) {
         if (zmq_bind(socket, options->endpoints[i]) != 0) {
-            explain(detail, "cannot listen on %s: %s%s", options->endpoints[i], cpni_net_errno(),
+            cpni_explain(detail, "cannot listen on %s: %s%s", options->endpoints[i], cpni_net_errno(),
                     errno == EADDRINUSE ? "; does another cpn-master run here?" : "");
             return CPN_EIO;
         }
@@ -117,11 +105,11 @@ static int open_local(struct cpni_router *router, char *detail)
 {
     void *socket = router->sockets[LOCAL] = cpni_context_socket(router->context, ZMQ_ROUTER);
     if (socket == NULL || set_router_options(socket) != 0) {
-        explain(detail, "cannot open a socket: %s", cpni_net_errno());
+        cpni_explain(detail, "cannot open a socket: %s", cpni_net_errno());
         return CPN_ENOMEM;
     }
     if (zmq_bind(socket, CPNI_INPROC_ENDPOINT) != 0) {
-        explain(detail, "this context has a master already: give each master of a process a context of its own");
+        cpni_explain(detail, "this context has a master already: give each master of a process a context of its own");
         return errno == EADDRINUSE ? CPN_EEXISTS : CPN_EIO;
     }
     return cpni_loop_add_socket(router->loop, socket);
@@ -130,12 +118,12 @@ static int open_local(struct cpni_router *router, char *detail)
 int cpni_router_open(const struct cpni_router_options *options, struct cpni_router **out, char detail[CPNI_NET_DETAIL])
 {
     if (options->endpoint_count != 0 && (options->zap == NULL || options->keys == NULL)) {
-        explain(detail, "a router on TCP needs a ZAP handler and keys");
+        cpni_explain(detail, "a router on TCP needs a ZAP handler and keys");
         return CPN_EINVAL;
     }
     struct cpni_router *router = cpni_calloc(1, sizeof *router);
     if (router == NULL) {
-        explain(detail, "out of memory");
+        cpni_explain(detail, "out of memory");
         return CPN_ENOMEM;
     }
     router->context = cpni_context_ref(options->context);

@@ -10,12 +10,11 @@
 
 #include "base/bytes.h"
 #include "net/context.h"
+#include "net/detail.h"
 #include "net/keys.h"
 #include "net/loop.h"
 #include "net/packet.h"
 #include "net/zap.h"
-
-#define CPNI_NET_DETAIL 256 /* bytes of the sentence that says why an open failed */
 
 struct cpni_router;
 

@@ -46,6 +46,14 @@
 #define CPNI_TRANSFER_RETRIES 5      /* refused (corrupted) answers for one chunk until the transfer fails */
 #define CPNI_TRANSFER_STALL_MS 10000 /* no answer for so long: ask again */
 
+#define CPNI_TRANSFERS_MAX 16384      /* blobs that a process waits for: two inputs or results for each task of a full user window */
+#define CPNI_TRANSFERS_RECEIVING_MAX 12 /* transfers that ask at a time, all links together: 48 chunks in memory at the most */
+#define CPNI_TRANSFER_STALLS_MAX 6    /* requests without an answer on a living link until the transfer fails: a minute */
+#define CPNI_TRANSFER_AGAIN_MS 50     /* a full disk queue, or a sender that is busy, is asked again after */
+#define CPNI_SERVE_WANTS_MAX 64       /* requests of one peer that wait for the disk: above it, BUSY */
+#define CPNI_SERVE_READS_MAX 4        /* chunks being read for one peer */
+#define CPNI_SERVE_READS_ALL_MAX 12   /* and for all peers together: the disk queue holds 64 chunks, half are for receiving */
+
 /* ---- blobs (store/blob) ---- */
 #define CPNI_BLOB_BYTES_MAX (1ull << 36)    /* 64 GiB: its leaf list is 2 MiB, which one message still carries */
 #define CPNI_BLOB_LEAVES_MAX (1u << 16)     /* CPNI_BLOB_BYTES_MAX / CPNI_CHUNK_BYTES */

@@ -1,0 +1,74 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* The stable ids of log lines, each with its level and meaning: people search for them, scripts match them, cpn.7 lists them (from
+ * here). Never rename one. A core logs through cpni_log() only, so that an id that is not in this list does not compile. */
+#ifndef CPNI_EVENTS_H
+#define CPNI_EVENTS_H
+
+#include "core/action.h"
+
+/* X(name, id, level, meaning) */
+/* clang-format off */
+#define CPNI_LOG_EVENTS(X) \
+    /* the way to the master: worker and client */ \
+    X(MASTER_JOINED, "CPN-MASTER-JOINED", INFO, "the master welcomed this process") \
+    X(MASTER_LOST, "CPN-MASTER-LOST", WARN, "the master is silent or unreachable; what runs goes on and is reported when it is back") \
+    X(MASTER_BYE, "CPN-MASTER-BYE", INFO, "the master said goodbye") \
+    X(MASTER_REFUSED, "CPN-MASTER-REFUSED", ERROR, "the master refuses this process; it gives up") \
+    X(MASTER_TERM, "CPN-MASTER-TERM", INFO, "the master is another one or was restarted") \
+    X(RESYNC, "CPN-RESYNC", INFO, "messages were lost or the link is unknown: inventories are exchanged again") \
+    X(BAD_PACKET, "CPN-BAD-PACKET", WARN, "a packet that does not decode was dropped") \
+    X(MSG_REFUSED, "CPN-MSG-REFUSED", WARN, "a message was refused") \
+    /* transfer: all roles */ \
+    X(CHUNK_REFUSED, "CPN-CHUNK-REFUSED", WARN, "a chunk or leaf list that does not verify was dropped and is asked for again") \
+    X(CHUNK_STRAY, "CPN-CHUNK-STRAY", DEBUG, "a chunk or leaf list that nobody asked for was dropped") \
+    X(TRANSFER_DONE, "CPN-TRANSFER-DONE", DEBUG, "a blob arrived whole and verified") \
+    X(TRANSFER_FAILED, "CPN-TRANSFER-FAILED", WARN, "a blob could not be fetched") \
+    X(TRANSFER_STALLED, "CPN-TRANSFER-STALLED", INFO, "a peer does not answer a request for chunks: asked again") \
+    /* worker */ \
+    X(TASK_TAKEN, "CPN-TASK-TAKEN", DEBUG, "a task arrived at this node") \
+    X(TASK_RUN, "CPN-TASK-RUN", DEBUG, "a task began to run in a slot") \
+    X(TASK_ENDED, "CPN-TASK-ENDED", DEBUG, "a run ended") \
+    X(TASK_FAILED, "CPN-TASK-FAILED", WARN, "a run ended without a result") \
+    X(TASK_CANCELLED, "CPN-TASK-CANCELLED", INFO, "a task was cancelled on this node") \
+    X(TASK_RETURNED, "CPN-TASK-RETURNED", INFO, "a task was handed back to the master") \
+    X(MODEL_FETCHING, "CPN-MODEL-FETCHING", INFO, "the files of a model that are not here are being fetched") \
+    X(MODEL_READY, "CPN-MODEL-READY", INFO, "a model is ready to serve") \
+    X(MODEL_FAILED, "CPN-MODEL-FAILED", ERROR, "a model does not verify, load or pass its self-test") \
+    X(MODEL_UNMET, "CPN-MODEL-UNMET", WARN, "this node lacks what a model requires") \
+    X(MODEL_DISCARDED, "CPN-MODEL-DISCARDED", INFO, "a model was removed from this node") \
+    X(DRAINING, "CPN-DRAINING", INFO, "an orderly end was asked for: what runs is finished, the rest handed back") \
+    X(STOPPED, "CPN-STOPPED", INFO, "the orderly end is complete") \
+    /* client */ \
+    X(TASK_SUBMITTED, "CPN-TASK-SUBMITTED", DEBUG, "a task was sent to the master") \
+    X(TASK_BUSY, "CPN-TASK-BUSY", DEBUG, "the master's queue is full: the task is sent again later") \
+    X(TASK_DELIVERED, "CPN-TASK-DELIVERED", DEBUG, "a result was handed to the program")
+/* clang-format on */
+
+enum cpni_log_event {
+#define CPNI_LOG_EVENT_ENUM(name, id, level, meaning) CPNI_LOG_##name,
+    CPNI_LOG_EVENTS(CPNI_LOG_EVENT_ENUM)
+#undef CPNI_LOG_EVENT_ENUM
+        CPNI_LOG_EVENTS_COUNT
+};
+
+const char *cpni_log_event_id(enum cpni_log_event event);
+const char *cpni_log_event_meaning(enum cpni_log_event event);
+enum cpn_log_level cpni_log_event_level(enum cpni_log_event event);
+
+/* Whom and what a line is about; all may be absent. */
+struct cpni_log_about {
+    const struct cpn_key *node;
+    const struct cpn_key *user;
+    const struct cpn_id *task;
+    struct cpni_str name;  /* of the node or user; must live as long as the step */
+    struct cpni_str model; /* likewise */
+};
+
+/* Append a LOG action with the event's id and level and a text (in the step's arena; an empty format: none). about: may be NULL. */
+void cpni_log(struct cpni_actions *actions, enum cpni_log_event event, const struct cpni_log_about *about, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif
