@@ -15,6 +15,7 @@
 #define CPNI_LIST_MAX 8192                  /* elements of any list field: models x nodes of a large network */
 #define CPNI_INLINE_BYTES_MAX (256 * 1024)  /* inputs and results over this travel as blobs (DESIGN section 5) */
 #define CPNI_NAME_BYTES_MAX 64              /* names of models, nodes and users, with the terminating 0 */
+#define CPNI_OUTBOX_HELD_BYTES_MAX (64ull * 1024 * 1024) /* packets that wait for room at one socket: a peer that takes none of so much is gone */
 #define CPNI_MANIFEST_BYTES_MAX (64 * 1024) /* a manifest: 256 files of a bundle, with names */
 
 /* ---- time ---- */
