@@ -58,7 +58,7 @@ struct cpni_blob_answer {
     void *user;
     struct cpn_hash root; /* the job's; of imports the new blob's */
     uint32_t index;
-    int status; /* 0 or CPN_E...; CPN_ECANCELLED for jobs that close found waiting */
+    int status; /* 0 or CPN_E... */
     struct cpni_blob_info info; /* zero when the op has none or failed */
     struct cpni_bytes *bytes;
     struct cpni_blob_info *list;
@@ -81,7 +81,8 @@ int cpni_blob_async_pop(struct cpni_blob_async *async, struct cpni_blob_answer *
 void cpni_blob_answer_clear(struct cpni_blob_answer *answer);
 /* How many jobs are not yet popped. */
 size_t cpni_blob_async_pending(const struct cpni_blob_async *async);
-/* Cancels what waits, joins the thread, closes the store. Unread answers are dropped. NULL is fine. */
+/* Ends the job at hand (a long one at its next slice), drops those that wait and the answers not popped, joins the
+ * thread, closes the store. NULL is fine. */
 void cpni_blob_async_close(struct cpni_blob_async *async);
 
 #endif

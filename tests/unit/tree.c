@@ -27,7 +27,8 @@ static uint8_t *pattern(size_t size)
     return data;
 }
 
-static void hash_in_pieces(const uint8_t *data, size_t size, size_t piece, struct cpni_tree *tree, struct cpn_hash *root)
+static void hash_in_pieces(
+    const uint8_t *data, size_t size, size_t piece, struct cpni_tree *tree, struct cpn_hash *root)
 {
     cpni_tree_init(tree);
     for (size_t at = 0; at < size; at += piece) {
