@@ -6,8 +6,6 @@
 #include "dealer.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #include <zmq.h>
 
@@ -15,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "net/inproc.h"
+#include "net/monitor.h"
 
 #define MONITORED                                                                                                      \
     (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |           \
@@ -58,28 +57,20 @@ static int set_tcp_options(const struct cpni_dealer *dealer)
 
 static int open_monitor(struct cpni_dealer *dealer)
 {
-    char name[64]; /* unique in the process as long as the socket lives, and the monitor dies with it */
-    snprintf(name, sizeof name, "inproc://cpn-monitor-%p", dealer->socket);
-    dealer->monitor = cpni_context_socket(dealer->context, ZMQ_PAIR);
-    if (dealer->monitor == NULL) {
-        return CPN_ENOMEM;
-    }
-    if (zmq_socket_monitor(dealer->socket, name, MONITORED) != 0 || zmq_connect(dealer->monitor, name) != 0) {
-        return CPN_EIO;
-    }
-    return cpni_loop_add_socket(dealer->loop, dealer->monitor);
+    const int rc = cpni_monitor_open(dealer->context, dealer->socket, MONITORED, &dealer->monitor);
+    return rc != 0 ? rc : cpni_loop_add_socket(dealer->loop, dealer->monitor);
 }
 
 static void stop(struct cpni_dealer *dealer, int linger_ms)
 {
+    if (dealer->monitor != NULL) {
+        cpni_loop_remove_socket(dealer->loop, dealer->monitor);
+        cpni_monitor_close(dealer->socket, dealer->monitor);
+    }
     if (dealer->socket != NULL) {
         cpni_loop_remove_socket(dealer->loop, dealer->socket);
         set_int(dealer->socket, ZMQ_LINGER, linger_ms);
         zmq_close(dealer->socket);
-    }
-    if (dealer->monitor != NULL) {
-        cpni_loop_remove_socket(dealer->loop, dealer->monitor);
-        zmq_close(dealer->monitor);
     }
     dealer->socket = NULL;
     dealer->monitor = NULL;
@@ -168,20 +159,6 @@ void cpni_dealer_close(struct cpni_dealer *dealer)
     cpni_free(dealer);
 }
 
-/* One event of libzmq: its number, from a first frame of 16 bits event and 32 bits value; the second frame is the address.
- * 0: none waits. */
-static int read_monitor(void *monitor)
-{
-    uint8_t head[6];
-    if (zmq_recv(monitor, head, sizeof head, ZMQ_DONTWAIT) != (int)sizeof head) {
-        return 0;
-    }
-    uint16_t event;
-    memcpy(&event, head, sizeof event);
-    zmq_recv(monitor, NULL, 0, ZMQ_DONTWAIT);
-    return event;
-}
-
 static enum cpni_dealer_event translate(struct cpni_dealer *dealer, int event)
 {
     const bool was_connected = dealer->connected;
@@ -213,12 +190,9 @@ enum cpni_dealer_event cpni_dealer_event(struct cpni_dealer *dealer)
         dealer->connected = true;
         return CPNI_DEALER_CONNECTED;
     }
-    while (dealer->monitor != NULL) {
-        const int raw = read_monitor(dealer->monitor);
-        if (raw == 0) {
-            break;
-        }
-        const enum cpni_dealer_event event = translate(dealer, raw);
+    struct cpni_monitor_event raw;
+    while (dealer->monitor != NULL && cpni_monitor_read(dealer->monitor, &raw)) {
+        const enum cpni_dealer_event event = translate(dealer, raw.event);
         if (event != CPNI_DEALER_NOTHING) {
             return event;
         }

@@ -34,6 +34,7 @@ void cpni_packet_clear(struct cpni_packet *packet)
     packet->key = (struct cpn_key){ { 0 } };
     packet->keyed = false;
     packet->local = false;
+    packet->source_fd = -1;
     packet->fault = CPNI_PACKET_SOUND;
 }
 
@@ -118,6 +119,7 @@ static int recv_body(void *socket, zmq_msg_t *part, struct cpni_packet *packet)
         more = zmq_msg_more(part) != 0;
         if (i == 0) {
             packet->keyed = read_key(part, &packet->key);
+            packet->source_fd = zmq_msg_get(part, ZMQ_SRCFD);
         }
         if (i >= CPNI_ZMTP_FRAMES_MAX) {
             packet->fault = packet->fault == CPNI_PACKET_FOREIGN ? packet->fault : CPNI_PACKET_OVERLONG;

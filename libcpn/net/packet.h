@@ -19,17 +19,18 @@
 enum cpni_packet_fault {
     CPNI_PACKET_SOUND = 0,
     CPNI_PACKET_OVERLONG, /* more than CPNI_ZMTP_FRAMES_MAX frames: the first ones are here, the rest is gone */
-    CPNI_PACKET_UNKEYED,  /* from TCP without a User-Id, so nobody vouches for it: no frames. Must never happen; log it */
-    CPNI_PACKET_FOREIGN,  /* the peer chose its own routing id (ANCHORS 1.2): no frames, and it cannot be answered */
+    CPNI_PACKET_UNKEYED,  /* from TCP without a User-Id, so nobody vouches for it: no frames, cut. Must never happen: log it */
+    CPNI_PACKET_FOREIGN,  /* the peer chose its own routing id (ANCHORS 1.2): no frames, conn is 0, cut */
 };
 
 /* Zeroed is empty. */
 struct cpni_packet {
-    uint64_t conn;      /* the connection, never 0; a peer that reconnects gets another. Never tell it to a peer: routing
+    uint64_t conn;      /* the connection, never 0 in a sound one; a peer that reconnects gets another. Never tell it to a peer: routing
                            ids are guarded by being unknown. Always 0 at a dealer */
     struct cpn_key key; /* the peer's public key as ZAP admitted it; zeroed when local, and at a dealer */
     bool keyed;         /* there is one */
     bool local;         /* over inproc: a role of this very process */
+    int source_fd;      /* the connection's descriptor, for the router's guard; -1: unknown */
     enum cpni_packet_fault fault;
     size_t count;
     struct cpni_bytes *frames[CPNI_ZMTP_FRAMES_MAX]; /* one reference each */

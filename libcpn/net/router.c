@@ -32,7 +32,8 @@ enum { TCP, LOCAL, SOCKETS };
 struct cpni_router {
     struct cpni_context *context;
     struct cpni_loop *loop;
-    void *sockets[SOCKETS]; /* TCP is NULL without endpoints */
+    void *sockets[SOCKETS];   /* TCP is NULL without endpoints */
+    struct cpni_guard *guard; /* likewise */
     uint16_t port;
     int turn;    /* the socket to read next */
     int in_turn; /* messages read from it in a row */
@@ -87,6 +88,11 @@ static int open_tcp(struct cpni_router *router, const struct cpni_router_options
         cpni_explain(detail, "this libzmq cannot do CURVE with enforced ZAP (%s): libzmq 4.3.4 or newer with libsodium is needed",
                 cpni_net_errno());
         return CPN_EIO;
+    }
+    const int rc = cpni_guard_open(options->context, socket, &router->guard);
+    if (rc != 0) {
+        cpni_explain(detail, "cannot watch the connections: %s", cpn_strerror(rc));
+        return rc;
     }
     for (size_t i = 0; i < options->endpoint_count; i++) {
         if (zmq_bind(socket, options->endpoints[i]) != 0) {
@@ -145,6 +151,7 @@ void cpni_router_close(struct cpni_router *router)
     if (router == NULL) {
         return;
     }
+    cpni_guard_close(router->guard);
     for (int i = 0; i < SOCKETS; i++) {
         if (router->sockets[i] != NULL) {
             cpni_loop_remove_socket(router->loop, router->sockets[i]);
@@ -160,6 +167,15 @@ uint16_t cpni_router_port(const struct cpni_router *router)
     return router->port;
 }
 
+/* What nobody vouches for gets no further than this, and its connection ends. */
+static void refuse(struct cpni_router *router, struct cpni_packet *packet)
+{
+    cpni_packet_drop_frames(packet);
+    if (!packet->local) {
+        cpni_guard_cut_fd(router->guard, packet->source_fd);
+    }
+}
+
 static int recv_from(struct cpni_router *router, int which, struct cpni_packet *packet)
 {
     if (router->sockets[which] == NULL) {
@@ -170,12 +186,16 @@ static int recv_from(struct cpni_router *router, int which, struct cpni_packet *
         return rc;
     }
     packet->local = which == LOCAL;
+    if (packet->fault == CPNI_PACKET_FOREIGN) {
+        refuse(router, packet);
+        return 0;
+    }
     packet->conn |= packet->local ? CONN_LOCAL : CONN_TCP;
     if (!packet->local && !packet->keyed) {
         packet->fault = CPNI_PACKET_UNKEYED;
-    }
-    if (packet->fault == CPNI_PACKET_UNKEYED || packet->fault == CPNI_PACKET_FOREIGN) {
-        cpni_packet_drop_frames(packet);
+        refuse(router, packet);
+    } else if (!packet->local) {
+        cpni_guard_message(router->guard, packet->source_fd, packet->conn);
     }
     return 0;
 }
@@ -204,4 +224,14 @@ int cpni_router_send(struct cpni_router *router, uint64_t conn, struct cpni_byte
     }
     const uint8_t route[5] = { 0, (uint8_t)(conn >> 24), (uint8_t)(conn >> 16), (uint8_t)(conn >> 8), (uint8_t)conn };
     return cpni_packet_send(socket, route, sizeof route, frames, count);
+}
+
+size_t cpni_router_sweep(struct cpni_router *router, struct cpni_cut *cuts, size_t room)
+{
+    return router->guard != NULL ? cpni_guard_sweep(router->guard, cuts, room) : 0;
+}
+
+int cpni_router_cut(struct cpni_router *router, uint64_t conn)
+{
+    return router->guard != NULL ? cpni_guard_cut(router->guard, conn) : CPN_ENOTFOUND;
 }

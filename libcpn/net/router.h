@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "net/context.h"
 #include "net/detail.h"
+#include "net/guard.h"
 #include "net/keys.h"
 #include "net/loop.h"
 #include "net/packet.h"
@@ -40,6 +41,14 @@ int cpni_router_recv(struct cpni_router *router, struct cpni_packet *packet);
 /* Send frames (references are taken) as one message. CPN_EUNREACHABLE: the connection is gone. CPN_EAGAIN: its queue is
  * full, keep the message. CPN_EINVAL, CPN_ENOMEM. 0 means queued: only the peer's answer means received. */
 int cpni_router_send(struct cpni_router *router, uint64_t conn, struct cpni_bytes *const *frames, size_t count);
+
+/* Cut the TCP connections that have sent more than CPNI_ZMTP_MESSAGE_BYTES_MAX without ending a message (guard.h), at most
+ * `room`; returns how many, for the log. Once a second, after draining: what one peer can pin grows with the interval. */
+size_t cpni_router_sweep(struct cpni_router *router, struct cpni_cut *cuts, size_t room);
+
+/* Drop a TCP connection now (its key was revoked, it breaks the protocol); what was queued for it is lost. A peer whose key
+ * is still admitted comes back. CPN_ENOTFOUND: gone already, or not TCP. */
+int cpni_router_cut(struct cpni_router *router, uint64_t conn);
 
 void cpni_router_close(struct cpni_router *router); /* what is queued goes on for CPNI_ZMTP_LINGER_MS; NULL is fine */
 

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include <cmocka.h>
+#include <zmq.h>
 
 #include <cpn/error.h>
 
@@ -95,21 +96,48 @@ static inline void net_close(struct net *net)
     cpni_context_unref(net->context);
 }
 
+static inline void net_admit_new(struct net *net, struct cpni_curve_keys *keys)
+{
+    cpni_curve_generate(keys);
+    assert_true(net->admitted_count < ADMITTED_MAX);
+    net->admitted[net->admitted_count++] = keys->public_key;
+}
+
 /* A peer with keys of its own; admitted or not. endpoint NULL: the master's. */
 static inline struct cpni_dealer *net_dealer(struct net *net, bool admitted, struct cpni_curve_keys *keys)
 {
     struct cpni_curve_keys own;
     keys = keys != NULL ? keys : &own;
-    cpni_curve_generate(keys);
     if (admitted) {
-        assert_true(net->admitted_count < ADMITTED_MAX);
-        net->admitted[net->admitted_count++] = keys->public_key;
+        net_admit_new(net, keys);
+    } else {
+        cpni_curve_generate(keys);
     }
     const struct cpni_dealer_options options = { .context = net->context, .loop = net->loop, .endpoint = net->endpoint,
                                                  .server_key = &net->master.public_key, .keys = keys };
     struct cpni_dealer *dealer = NULL;
     assert_int_equal(cpni_dealer_open(&options, &dealer), 0);
     return dealer;
+}
+
+/* A DEALER of another process, as far as libzmq knows, with nothing of ours in it; keys NULL: plaintext. */
+static inline void *raw_dealer(void *zmq, const struct net *net, const struct cpni_curve_keys *keys, const char *routing_id)
+{
+    void *socket = zmq_socket(zmq, ZMQ_DEALER);
+    assert_non_null(socket);
+    const int zero = 0;
+    zmq_setsockopt(socket, ZMQ_LINGER, &zero, sizeof zero);
+    zmq_setsockopt(socket, ZMQ_SNDHWM, &zero, sizeof zero);
+    if (routing_id != NULL) {
+        assert_int_equal(zmq_setsockopt(socket, ZMQ_ROUTING_ID, routing_id, strlen(routing_id)), 0);
+    }
+    if (keys != NULL) {
+        zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, net->master.public_key.bytes, 32);
+        zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, keys->public_key.bytes, 32);
+        assert_int_equal(zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, keys->secret, 32), 0);
+    }
+    assert_int_equal(zmq_connect(socket, net->endpoint), 0);
+    return socket;
 }
 
 static inline void net_step(struct net *net, int timeout_ms)
