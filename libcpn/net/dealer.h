@@ -57,7 +57,7 @@ const char *cpni_dealer_event_text(enum cpni_dealer_event event); /* for a perso
 int cpni_dealer_recv(struct cpni_dealer *dealer, struct cpni_packet *packet);
 
 /* Send frames (references are taken) as one message. CPN_EUNREACHABLE: no CONNECTED event yet, or
- * none since the last break. CPN_EAGAIN: the queue is full, keep the message. CPN_EINVAL, CPN_ENOMEM. 0 means queued: only the master's answer means received. */
+ * none since the last break. CPN_EAGAIN: the queue is full, keep the message. CPN_EINVAL, CPN_ETOOBIG, CPN_ENOMEM. 0 means queued: only the master's answer means received. */
 int cpni_dealer_send(struct cpni_dealer *dealer, struct cpni_bytes *const *frames, size_t count);
 
 void cpni_dealer_close(struct cpni_dealer *dealer); /* what is queued goes on for CPNI_ZMTP_LINGER_MS; NULL is fine */

@@ -223,10 +223,28 @@ static int send_parts(void *socket, zmq_msg_t *parts, size_t count)
     return rc;
 }
 
-int cpni_packet_send(void *socket, const void *route, size_t route_size, struct cpni_bytes *const *frames, size_t count)
+/* What the other side would answer by cutting the connection is refused here, where somebody can be told. */
+static int check_size(struct cpni_bytes *const *frames, size_t count)
 {
     if (count == 0 || count > CPNI_ZMTP_FRAMES_MAX) {
         return CPN_EINVAL;
+    }
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t size = frames[i]->size + CPNI_ZMTP_FRAME_OVERHEAD;
+        total += size;
+        if (size > CPNI_ZMTP_FRAME_BYTES_MAX || total > CPNI_ZMTP_MESSAGE_BYTES_MAX) {
+            return CPN_ETOOBIG;
+        }
+    }
+    return 0;
+}
+
+int cpni_packet_send(void *socket, const void *route, size_t route_size, struct cpni_bytes *const *frames, size_t count)
+{
+    const int fits = check_size(frames, count);
+    if (fits != 0) {
+        return fits;
     }
     /* Every part exists before the first is sent: nothing can be taken back after that. */
     zmq_msg_t parts[CPNI_ZMTP_FRAMES_MAX + 1];

@@ -44,7 +44,7 @@ void cpni_packet_drop_frames(struct cpni_packet *packet); /* releases the frames
 int cpni_packet_recv(void *socket, bool routed, struct cpni_packet *packet);
 
 /* Send frames as one message, to a routing id or (route_size 0) to the only peer; takes references of its own.
- * CPN_EINVAL: none or too many. CPN_EAGAIN: queue full, or no peer (DEALER). CPN_EUNREACHABLE: no such route. */
+ * CPN_EINVAL: none or too many. CPN_ETOOBIG: a frame, or all. CPN_EAGAIN: queue full, or no peer (DEALER). CPN_EUNREACHABLE: no such route. */
 int cpni_packet_send(void *socket, const void *route, size_t route_size, struct cpni_bytes *const *frames, size_t count);
 
 #endif

@@ -39,7 +39,7 @@ uint16_t cpni_router_port(const struct cpni_router *router); /* of the first end
 int cpni_router_recv(struct cpni_router *router, struct cpni_packet *packet);
 
 /* Send frames (references are taken) as one message. CPN_EUNREACHABLE: the connection is gone. CPN_EAGAIN: its queue is
- * full, keep the message. CPN_EINVAL, CPN_ENOMEM. 0 means queued: only the peer's answer means received. */
+ * full, keep the message. CPN_EINVAL, CPN_ETOOBIG, CPN_ENOMEM. 0 means queued: only the peer's answer means received. */
 int cpni_router_send(struct cpni_router *router, uint64_t conn, struct cpni_bytes *const *frames, size_t count);
 
 /* Cut the TCP connections that have sent more than CPNI_ZMTP_MESSAGE_BYTES_MAX without ending a message (guard.h), at most

@@ -79,6 +79,7 @@
 /* Bytes of one frame: the leaf list of the largest blob, CURVE's 33 bytes and room beside it. libzmq allocates the announced
  * size before the bytes arrive, so this is what one garbage frame of an admitted peer costs. */
 #define CPNI_ZMTP_FRAME_BYTES_MAX (2 * 1024 * 1024 + 64 * 1024)
+#define CPNI_ZMTP_FRAME_OVERHEAD 64 /* what CURVE and ZMTP add to a frame, rounded up */
 /* Bytes of a whole message: 64 chunks. libzmq counts whole messages (HWM) and single frames (MAXMSGSIZE), so a peer that
  * never ends its message is bounded by nothing in there; the router cuts its connection (net/guard.h). */
 #define CPNI_ZMTP_MESSAGE_BYTES_MAX (64ull * 1024 * 1024)

@@ -173,6 +173,262 @@ static void peers_return_under_new_connections_after_a_restart(void **state)
     net_close(&net);
 }
 
+static void endless_message_is_cut(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct cpni_dealer *honest = net_dealer(&net, true, NULL);
+    net_expect(&net, honest, CPNI_DEALER_CONNECTED);
+    struct cpni_curve_keys keys;
+    net_admit_new(&net, &keys);
+    void *zmq = zmq_ctx_new();
+    void *endless = raw_dealer(zmq, &net, &keys, NULL);
+    /* not endless, but far beyond the limit before it ends: to the master it is the same */
+    enum { PART = 1024 * 1024, PARTS = 400 };
+    static uint8_t part[PART];
+    for (int i = 0; i < PARTS; i++) {
+        zmq_msg_t message;
+        assert_int_equal(zmq_msg_init_data(&message, part, PART, NULL, NULL), 0);
+        assert_int_equal(zmq_msg_send(&message, endless, i + 1 < PARTS ? ZMQ_SNDMORE : 0), PART);
+    }
+    struct cpni_cut cut = { 0 };
+    struct cpni_packet packet = { 0 };
+    const int64_t deadline = now_ms() + PATIENCE_MS;
+    while (cpni_router_sweep(net.router, &cut, 1) == 0 && now_ms() < deadline) {
+        net_step(&net, 10);
+        assert_int_equal(cpni_router_recv(net.router, &packet), CPN_EAGAIN);
+    }
+    assert_true(cut.bytes > CPNI_ZMTP_MESSAGE_BYTES_MAX);
+    assert_true(cut.bytes < (uint64_t)PART * PARTS);
+    assert_non_null(strstr(cut.address, "127.0.0.1 port "));
+    zmq_close(endless);
+
+    net_send_text(honest, "still here");
+    net_router_recv(&net, &packet);
+    assert_frame(&packet, 0, "still here");
+    cpni_packet_clear(&packet);
+    assert_int_equal(cpni_dealer_event(honest), CPNI_DEALER_NOTHING);
+    cpni_dealer_close(honest);
+    zmq_ctx_term(zmq);
+    net_close(&net);
+}
+
+static void too_many_frames_are_flagged_and_the_next_message_is_whole(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct cpni_curve_keys keys;
+    net_admit_new(&net, &keys);
+    void *zmq = zmq_ctx_new();
+    void *raw = raw_dealer(zmq, &net, &keys, NULL);
+    for (int i = 0; i < 5000; i++) {
+        zmq_send(raw, "x", 1, i < 4999 ? ZMQ_SNDMORE : 0);
+    }
+    zmq_send(raw, "next", 4, 0);
+    struct cpni_packet packet = { 0 };
+    net_router_recv(&net, &packet);
+    assert_int_equal(packet.fault, CPNI_PACKET_OVERLONG);
+    assert_int_equal(packet.count, CPNI_ZMTP_FRAMES_MAX);
+    cpni_packet_clear(&packet);
+    net_router_recv(&net, &packet);
+    assert_int_equal(packet.fault, CPNI_PACKET_SOUND);
+    assert_int_equal(packet.count, 1);
+    assert_frame(&packet, 0, "next");
+    cpni_packet_clear(&packet);
+    zmq_close(raw);
+    zmq_ctx_term(zmq);
+
+    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    struct cpni_bytes *frames[CPNI_ZMTP_FRAMES_MAX + 1];
+    for (size_t i = 0; i <= CPNI_ZMTP_FRAMES_MAX; i++) {
+        frames[i] = cpni_bytes_copy("f", 1);
+    }
+    assert_int_equal(cpni_dealer_send(dealer, frames, CPNI_ZMTP_FRAMES_MAX + 1), CPN_EINVAL);
+    assert_int_equal(cpni_dealer_send(dealer, frames, 0), CPN_EINVAL);
+    assert_int_equal(cpni_dealer_send(dealer, frames, CPNI_ZMTP_FRAMES_MAX), 0);
+    net_router_recv(&net, &packet);
+    assert_int_equal(packet.fault, CPNI_PACKET_SOUND);
+    assert_int_equal(packet.count, CPNI_ZMTP_FRAMES_MAX);
+    cpni_packet_clear(&packet);
+    for (size_t i = 0; i <= CPNI_ZMTP_FRAMES_MAX; i++) {
+        cpni_bytes_unref(frames[i]);
+    }
+    cpni_dealer_close(dealer);
+    net_close(&net);
+}
+
+/* A frame over the limit ends its connection on arrival; the sender's own library refuses it before. */
+static void too_large_a_frame_is_refused(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    static uint8_t data[CPNI_ZMTP_FRAME_BYTES_MAX];
+    struct cpni_bytes *frame = cpni_bytes_copy(data, sizeof data);
+    assert_int_equal(cpni_dealer_send(dealer, &frame, 1), CPN_ETOOBIG);
+    frame->size -= CPNI_ZMTP_FRAME_OVERHEAD;
+    assert_int_equal(cpni_dealer_send(dealer, &frame, 1), 0);
+    struct cpni_packet packet = { 0 };
+    net_router_recv(&net, &packet);
+    assert_int_equal(packet.frames[0]->size, sizeof data - CPNI_ZMTP_FRAME_OVERHEAD);
+    cpni_packet_clear(&packet);
+
+    struct cpni_bytes *many[CPNI_ZMTP_FRAMES_MAX];
+    for (size_t i = 0; i < CPNI_ZMTP_FRAMES_MAX; i++) {
+        many[i] = frame;
+    }
+    assert_int_equal(cpni_dealer_send(dealer, many, CPNI_ZMTP_FRAMES_MAX), CPN_ETOOBIG);
+    cpni_bytes_unref(frame);
+    cpni_dealer_close(dealer);
+    net_close(&net);
+}
+
+static void full_queue_says_so_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    const struct cpni_dealer_options options = { .context = net.context, .loop = net.loop };
+    struct cpni_dealer *dealer = NULL;
+    assert_int_equal(cpni_dealer_open(&options, &dealer), 0);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    uint32_t sent = 0;
+    int rc = 0;
+    while (sent < 100000) {
+        struct cpni_bytes *frames[] = { cpni_bytes_copy(&sent, sizeof sent), cpni_bytes_copy("tail", 4) };
+        rc = cpni_dealer_send(dealer, frames, 2);
+        cpni_bytes_unref(frames[0]);
+        cpni_bytes_unref(frames[1]);
+        if (rc != 0) {
+            break;
+        }
+        sent++;
+    }
+    assert_int_equal(rc, CPN_EAGAIN);
+    assert_in_range(sent, 1, 2 * CPNI_ZMTP_HWM);
+    for (uint32_t i = 0; i < sent; i++) {
+        struct cpni_packet packet = { 0 };
+        net_router_recv(&net, &packet);
+        assert_int_equal(packet.count, 2);
+        assert_memory_equal(packet.frames[0]->data, &i, sizeof i);
+        cpni_packet_clear(&packet);
+    }
+    net_send_text(dealer, "room again");
+    cpni_dealer_close(dealer);
+    net_close(&net);
+}
+
+enum { MESSAGES = 200000, CREDIT = 64 };
+
+struct flow {
+    uint32_t sent;     /* by the dealer */
+    uint32_t received; /* by the master, which returns one credit each */
+    uint32_t returned; /* seen by the dealer */
+};
+
+static void send_on_credit(struct cpni_dealer *dealer, struct flow *flow)
+{
+    while (flow->sent < MESSAGES && flow->sent - flow->returned < CREDIT) {
+        struct cpni_bytes *frame = cpni_bytes_copy(&flow->sent, sizeof flow->sent);
+        assert_int_equal(cpni_dealer_send(dealer, &frame, 1), 0);
+        cpni_bytes_unref(frame);
+        flow->sent++;
+    }
+}
+
+static void serve(struct net *net, struct flow *flow)
+{
+    struct cpni_packet packet = { 0 };
+    while (cpni_router_recv(net->router, &packet) == 0) {
+        assert_int_equal(packet.count, 1);
+        assert_memory_equal(packet.frames[0]->data, &flow->received, sizeof flow->received); /* in order, none missing */
+        flow->received++;
+        assert_int_equal(cpni_router_send(net->router, packet.conn, packet.frames, 1), 0);
+        cpni_packet_clear(&packet);
+    }
+}
+
+static void take_credit(struct cpni_dealer *dealer, struct flow *flow)
+{
+    struct cpni_packet packet = { 0 };
+    while (cpni_dealer_recv(dealer, &packet) == 0) {
+        assert_memory_equal(packet.frames[0]->data, &flow->returned, sizeof flow->returned);
+        flow->returned++;
+        cpni_packet_clear(&packet);
+    }
+}
+
+static void small_messages_under_credit_all_arrive_in_order(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    struct flow flow = { 0 };
+    while (flow.returned < MESSAGES) {
+        send_on_credit(dealer, &flow);
+        assert_int_equal(cpni_loop_wait(net.loop, PATIENCE_MS), 1); /* a timeout here is a lost wake-up */
+        serve(&net, &flow);
+        take_credit(dealer, &flow);
+        assert_int_equal(cpni_dealer_event(dealer), CPNI_DEALER_NOTHING);
+    }
+    cpni_dealer_close(dealer);
+    net_close(&net);
+}
+
+static void unreachable_master_is_reported_until_it_is_there(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    cpni_router_close(net.router);
+    net.router = NULL;
+    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
+    net_expect(&net, dealer, CPNI_DEALER_UNREACHABLE);
+    net_bind(&net, net.endpoint);
+    enum cpni_dealer_event event;
+    while ((event = net_event_within(&net, dealer, PATIENCE_MS)) == CPNI_DEALER_UNREACHABLE) {
+    }
+    assert_int_equal(event, CPNI_DEALER_CONNECTED);
+    cpni_dealer_close(dealer);
+    net_close(&net);
+}
+
+static void dealer_moves_to_another_endpoint_with_other_keys(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    struct cpni_curve_keys own;
+    net_admit_new(&net, &own);
+    cpni_dealer_set_keys(dealer, &own);
+    char endpoint[64];
+    snprintf(endpoint, sizeof endpoint, "tcp://localhost:%u", cpni_router_port(net.router));
+    assert_int_equal(cpni_dealer_reconnect(dealer, endpoint), 0);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    net_send_text(dealer, "enrolled");
+    struct cpni_packet packet = { 0 };
+    net_router_recv(&net, &packet);
+    assert_memory_equal(&packet.key, &own.public_key, sizeof packet.key);
+    cpni_packet_clear(&packet);
+    assert_int_equal(cpni_dealer_reconnect(dealer, "no endpoint at all"), CPN_EINVAL);
+    struct cpni_bytes *frame = cpni_bytes_copy("x", 1);
+    assert_int_equal(cpni_dealer_send(dealer, &frame, 1), CPN_EUNREACHABLE);
+    cpni_bytes_unref(frame);
+    assert_int_equal(cpni_dealer_reconnect(dealer, endpoint), 0);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    cpni_dealer_close(dealer);
+    net_close(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +437,13 @@ int main(void)
         cmocka_unit_test(local_peers_have_no_key_and_are_told_apart),
         cmocka_unit_test(vanished_connection_is_unreachable),
         cmocka_unit_test(peers_return_under_new_connections_after_a_restart),
+        cmocka_unit_test(endless_message_is_cut),
+        cmocka_unit_test(too_many_frames_are_flagged_and_the_next_message_is_whole),
+        cmocka_unit_test(too_large_a_frame_is_refused),
+        cmocka_unit_test(full_queue_says_so_and_loses_nothing),
+        cmocka_unit_test(small_messages_under_credit_all_arrive_in_order),
+        cmocka_unit_test(unreachable_master_is_reported_until_it_is_there),
+        cmocka_unit_test(dealer_moves_to_another_endpoint_with_other_keys),
     };
     return cmocka_run_group_tests_name("net", tests, NULL, NULL);
 }
