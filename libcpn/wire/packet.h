@@ -6,8 +6,8 @@
  * [version, link, seq, [[type, {field number: value}], ...]]; the payload frames follow it, and a field of kind FRAME holds the
  * place of its frame among them, from 0. Both directions go by the field tables of proto/msg.h. Must not know who may send
  * what, or what a message means. */
-#ifndef CPNI_PACKET_H
-#define CPNI_PACKET_H
+#ifndef CPNI_WIRE_PACKET_H
+#define CPNI_WIRE_PACKET_H
 
 #include <stddef.h>
 #include <stdint.h>
