@@ -29,6 +29,7 @@ struct cpni_pack {
     struct cpni_bytes **frames; /* payload frames met so far, each referenced */
     size_t frame_count;
     size_t frame_room;
+    size_t payload_left; /* bytes that frames may still have: a larger message would cost the connection (net/) */
     int error; /* 0, CPN_ENOMEM, CPN_ETOOBIG, CPN_EINVAL */
 };
 
