@@ -15,9 +15,9 @@
 
 #include "base/alloc.h"
 
-/* Frames up to this size are copied into the message: a message that refers costs an allocation and, on the io thread, an
- * atomic and a free, which is what copying about this many bytes costs. */
-#define COPY_BYTES_MAX 1024
+/* Frames up to this size lie inside libzmq's own message and cost no allocation. Above it a reference is never slower than
+ * a copy: measured equal under CURVE, which copies anyway, and up to seven times faster over inproc (64 KiB). */
+#define COPY_BYTES_MAX 33
 
 void cpni_packet_drop_frames(struct cpni_packet *packet)
 {
