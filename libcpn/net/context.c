@@ -26,7 +26,8 @@ struct cpni_context *cpni_context_new(void)
         cpni_free(context);
         return NULL;
     }
-    /* One io thread moves more than two cores can encrypt; it blocks all signals, so the host's handlers stay its own. */
+    /* One io thread moves more than two cores can encrypt; it blocks all signals, so the host's handlers stay its
+     * own. */
     zmq_ctx_set(zmq, ZMQ_IO_THREADS, 1);
     zmq_ctx_set(zmq, ZMQ_MAX_SOCKETS, CPNI_ZMTP_SOCKETS_MAX);
     *context = (struct cpni_context){ .zmq = zmq, .refs = 1 };

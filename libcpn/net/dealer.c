@@ -90,7 +90,8 @@ static int start(struct cpni_dealer *dealer)
         rc = set_tcp_options(dealer);
         rc = rc != 0 ? rc : open_monitor(dealer); /* before connect: no event is missed */
     }
-    if (rc == 0 && zmq_connect(dealer->socket, dealer->endpoint != NULL ? dealer->endpoint : CPNI_INPROC_ENDPOINT) != 0) {
+    const char *endpoint = dealer->endpoint != NULL ? dealer->endpoint : CPNI_INPROC_ENDPOINT;
+    if (rc == 0 && zmq_connect(dealer->socket, endpoint) != 0) {
         rc = errno == EINVAL || errno == EPROTONOSUPPORT ? CPN_EINVAL : CPN_EIO;
     }
     if (rc != 0) {

@@ -108,8 +108,8 @@ size_t cpni_local_addresses(char out[CPNI_ENDPOINTS_MAX][CPNI_HOST_TEXT])
         list = NULL; /* then loopback is what we know */
     }
     for (size_t f = 0; f < 2; f++) {
-        for (const struct ifaddrs *entry = list; entry != NULL && count < CPNI_ENDPOINTS_MAX - 1; entry = entry->ifa_next) {
-            count += address_text(entry, families[f], out[count]);
+        for (const struct ifaddrs *i = list; i != NULL && count < CPNI_ENDPOINTS_MAX - 1; i = i->ifa_next) {
+            count += address_text(i, families[f], out[count]);
         }
     }
     if (list != NULL) {

@@ -44,7 +44,8 @@ int cpni_guard_open(struct cpni_context *context, void *router_socket, struct cp
         return CPN_ENOMEM;
     }
     guard->socket = router_socket;
-    const int rc = cpni_monitor_open(context, router_socket, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, &guard->monitor);
+    const int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED;
+    const int rc = cpni_monitor_open(context, router_socket, events, &guard->monitor);
     if (rc != 0) {
         cpni_free(guard);
         return rc;
@@ -119,7 +120,8 @@ void cpni_guard_message(struct cpni_guard *guard, int fd, uint64_t conn)
         return;
     }
     connection->messages = true;
-    /* What an earlier connection with this descriptor left behind may be read late: numbers rise, the later one counts. */
+    /* What an earlier connection with this descriptor left behind may be read late: numbers rise, the later one
+     * counts. */
     if (connection->conn == 0 || (int32_t)((uint32_t)conn - (uint32_t)connection->conn) > 0) {
         connection->conn = conn;
     }
@@ -134,8 +136,8 @@ static uint64_t received(int fd)
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_received : 0;
 }
 
-/* End a connection. The io thread may have closed the descriptor and the number may be another's by now, so whoever is at
- * its other end is compared first; the io thread sees the end of the stream and cleans up. */
+/* End a connection. The io thread may have closed the descriptor and the number may be another's by now, so whoever
+ * is at its other end is compared first; the io thread sees the end of the stream and cleans up. */
 static bool cut(struct connection *connection, int fd)
 {
     struct sockaddr_storage peer;
@@ -151,7 +153,8 @@ static void describe(const struct connection *connection, struct cpni_cut *out)
     char host[48] = "";
     char port[8] = "";
     const struct sockaddr *peer = (const struct sockaddr *)&connection->peer;
-    if (getnameinfo(peer, sizeof connection->peer, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+    const int numbers = NI_NUMERICHOST | NI_NUMERICSERV;
+    if (getnameinfo(peer, sizeof connection->peer, host, sizeof host, port, sizeof port, numbers) == 0) {
         snprintf(out->address, sizeof out->address, "%s port %s", host, port);
     } else {
         snprintf(out->address, sizeof out->address, "unknown");
@@ -159,7 +162,8 @@ static void describe(const struct connection *connection, struct cpni_cut *out)
     out->conn = connection->conn;
 }
 
-/* Bytes received since the last whole message, as far as sweeps have seen: the mark is set at the first sweep after it. */
+/* Bytes received since the last whole message, as far as sweeps have seen: the mark is set at the first sweep after
+ * it. */
 static uint64_t since_message(struct connection *connection, int fd)
 {
     if (connection->messages) {

@@ -6,10 +6,10 @@
  *
  * A message reaches the router only whole. Until its last part arrives, libzmq keeps all parts, and none of its limits
  * looks: MAXMSGSIZE is about one part, the high-water mark counts whole messages. A peer that goes on sending SNDMORE
- * would fill the master's memory. So the guard keeps a table of the TCP connections (from the router's socket monitor) and
- * compares, now and then, what the kernel received on each with what it had received when the last whole message was read:
- * beyond CPNI_ZMTP_MESSAGE_BYTES_MAX the connection is shut down, and libzmq frees what it kept. What one connection can
- * pin is that limit and what arrives between two sweeps.
+ * would fill the master's memory. So the guard keeps a table of the TCP connections (from the router's socket monitor)
+ * and compares, now and then, what the kernel received on each with what it had received when the last whole message
+ * was read: beyond CPNI_ZMTP_MESSAGE_BYTES_MAX the connection is shut down, and libzmq frees what it kept. What one
+ * connection can pin is that limit and what arrives between two sweeps.
  *
  * From the router's thread. Must not know messages, only that one was read from a descriptor. */
 #ifndef CPNI_GUARD_H

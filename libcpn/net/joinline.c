@@ -73,8 +73,8 @@ static int parse_endpoints(const char *text, size_t size, struct cpni_joinline *
             return CPN_EINVAL;
         }
         if (cpni_endpoint_parse(text, (size_t)(stop - text), out->endpoints[out->endpoint_count]) != 0) {
-            cpni_explain(detail, "the join line's address '%.*s' is not HOST:PORT", (int)(stop - text < 80 ? stop - text : 80),
-                         text);
+            const int shown = (int)(stop - text < 80 ? stop - text : 80);
+            cpni_explain(detail, "the join line's address '%.*s' is not HOST:PORT", shown, text);
             return CPN_EINVAL;
         }
         out->endpoint_count++;
@@ -120,7 +120,8 @@ static int parse_code(const char *start, const char *text, const char *end, stru
     }
     sodium_memzero(code, sizeof code);
     if (rc != 0) {
-        cpni_explain(detail, "the join line was altered (a character is wrong, missing or too many): copy all of it again");
+        cpni_explain(detail, "the join line was altered (a character is wrong, missing or too many):"
+                             " copy all of it again");
         return CPN_EINVAL;
     }
     return 0;

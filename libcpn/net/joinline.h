@@ -2,14 +2,14 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The join line: one word that a person pastes to bring a machine or a user into a network. It holds where the master is,
- * which key it must prove, and the seed of the token's key pair, and a check over all of it, so that a cut or altered paste
- * is told from a refused one. It is a secret as long as its token lives. Any thread.
+/* The join line: one word that a person pastes to bring a machine or a user into a network. It holds where the master
+ * is, which key it must prove, and the seed of the token's key pair, and a check over all of it, so that a cut or
+ * altered paste is told from a refused one. It is a secret as long as its token lives. Any thread.
  *
  *   cpn://HOST:PORT[,HOST:PORT...]/ROLE-CODE
  *
- * HOST: a name, an IPv4 address, or an IPv6 address in []. ROLE: node, user or admin: a hint for the person, the master
- * decides. CODE: base64url, unpadded, of master key (32 bytes), seed (32), and the first 5 bytes of
+ * HOST: a name, an IPv4 address, or an IPv6 address in []. ROLE: node, user or admin: a hint for the person, the
+ * master decides. CODE: base64url, unpadded, of master key (32 bytes), seed (32), and the first 5 bytes of
  * BLAKE2b-256(everything before CODE, master key, seed). */
 #ifndef CPNI_JOINLINE_H
 #define CPNI_JOINLINE_H
@@ -34,8 +34,8 @@ struct cpni_joinline {
 /* CPN_EINVAL: no role, no endpoints, or one that is not of the form above. */
 int cpni_joinline_print(const struct cpni_joinline *line, char text[CPNI_JOINLINE_TEXT]);
 
-/* Spaces and line ends around it are forgiven. CPN_EINVAL: `detail` (may be NULL) says in one sentence what is wrong with
- * it and what to do; it never repeats the secret. */
+/* Spaces and line ends around it are forgiven. CPN_EINVAL: `detail` (may be NULL) says in one sentence what is wrong
+ * with it and what to do; it never repeats the secret. */
 int cpni_joinline_parse(const char *text, struct cpni_joinline *out, char detail[CPNI_NET_DETAIL]);
 
 #endif

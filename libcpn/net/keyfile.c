@@ -42,9 +42,8 @@ static int read_secret(const char *path, const char *kind, uint8_t *secret, size
         size_t decoded = 0;
         const bool shaped = (size_t)rc == expected && strncmp(line, kind, prefix - 1) == 0 && line[prefix - 1] == ' ' &&
                             line[expected - 1] == '\n';
-        rc = shaped && sodium_hex2bin(secret, size, line + prefix, 2 * size, NULL, &decoded, NULL) == 0 && decoded == size
-                 ? 0
-                 : CPN_ECORRUPT;
+        const bool sound = shaped && sodium_hex2bin(secret, size, line + prefix, 2 * size, NULL, &decoded, NULL) == 0;
+        rc = sound && decoded == size ? 0 : CPN_ECORRUPT;
         if (rc != 0) {
             cpni_explain(detail, "%s is damaged or not a key file of this kind (it starts with %s)", path, kind);
         }

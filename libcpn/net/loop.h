@@ -2,13 +2,14 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* What a role's thread sleeps on: ZeroMQ sockets, descriptors of helper threads, and a wake-up from anywhere. It says only
- * that there is something to do; the role then drains every source it has (a source left undrained makes the loop spin).
+/* What a role's thread sleeps on: ZeroMQ sockets, descriptors of helper threads, and a wake-up from anywhere. It says
+ * only that there is something to do; the role then drains every source it has (a source left undrained makes the loop
+ * spin).
  *
- * The trap it exists for: ZMQ_FD is not "a message waits" but "look at the socket". Looking (ZMQ_EVENTS, and every send and
- * receive) clears it, though messages may have arrived meanwhile; whoever then sleeps on the descriptor alone sleeps
- * beside a full queue. So the loop asks each socket before it sleeps, and a host that sleeps by itself on cpni_loop_fd()
- * must ask cpni_loop_pending() first and take a timeout of 0 when it says yes.
+ * The trap it exists for: ZMQ_FD is not "a message waits" but "look at the socket". Looking (ZMQ_EVENTS, and every send
+ * and receive) clears it, though messages may have arrived meanwhile; whoever then sleeps on the descriptor alone
+ * sleeps beside a full queue. So the loop asks each socket before it sleeps, and a host that sleeps by itself on
+ * cpni_loop_fd() must ask cpni_loop_pending() first and take a timeout of 0 when it says yes.
  *
  * All from the role's thread, except wake. Must not know what the sources carry. */
 #ifndef CPNI_LOOP_H

@@ -21,7 +21,8 @@ int cpni_monitor_open(struct cpni_context *context, void *socket, int events, vo
     if (monitor == NULL) {
         return CPN_ENOMEM;
     }
-    /* No high-water mark: at one the io thread, which serves every socket, would wait for the reader of these events. */
+    /* No high-water mark: at one the io thread, which serves every socket, would wait for the reader of these
+     * events. */
     const int unlimited = 0;
     if (zmq_setsockopt(monitor, ZMQ_RCVHWM, &unlimited, sizeof unlimited) != 0 ||
         zmq_socket_monitor(socket, name, events) != 0 || zmq_connect(monitor, name) != 0) {

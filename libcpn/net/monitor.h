@@ -16,8 +16,8 @@ struct cpni_monitor_event {
     int32_t value;  /* a descriptor, an errno or a code; see zmq_socket_monitor(3) */
 };
 
-/* `out`: the reading end, a socket that a loop can watch. Before the socket binds or connects, so that nothing is missed.
- * CPN_ENOMEM, CPN_EIO. */
+/* `out`: the reading end, a socket that a loop can watch. Before the socket binds or connects, so that nothing is
+ * missed. CPN_ENOMEM, CPN_EIO. */
 int cpni_monitor_open(struct cpni_context *context, void *socket, int events, void **out);
 void cpni_monitor_close(void *socket, void *monitor); /* before the socket closes; monitor NULL is fine */
 bool cpni_monitor_read(void *monitor, struct cpni_monitor_event *out); /* false: none waits */

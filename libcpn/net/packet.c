@@ -15,8 +15,9 @@
 
 #include "base/alloc.h"
 
-/* Frames up to this size lie inside libzmq's own message and cost no allocation. Above it a reference is never slower than
- * a copy: measured equal under CURVE, which copies anyway, and up to seven times faster over inproc (64 KiB). */
+/* Frames up to this size lie inside libzmq's own message and cost no allocation. Above it a reference is never
+ * slower than a copy: measured equal under CURVE, which copies anyway, and up to seven times faster over inproc (64
+ * KiB). */
 #define COPY_BYTES_MAX 33
 
 void cpni_packet_drop_frames(struct cpni_packet *packet)
@@ -180,8 +181,8 @@ static int init_part(zmq_msg_t *part, struct cpni_bytes *bytes)
     return 0;
 }
 
-/* A send does not always look at what the io thread reported (a new peer, room in a queue) before it says EAGAIN; asking for
- * the events makes it look. Without this a dealer that was just told "connected" could not send. */
+/* A send does not always look at what the io thread reported (a new peer, room in a queue) before it says EAGAIN;
+ * asking for the events makes it look. Without this a dealer that was just told "connected" could not send. */
 static void look(void *socket)
 {
     int events;
@@ -205,8 +206,8 @@ static int send_part(void *socket, zmq_msg_t *part, bool more)
     return 0;
 }
 
-/* A refusal comes with the first part. When the connection breaks between two parts, libzmq drops the ones already queued
- * and must still be given the rest, or it would drop the beginning of the next message instead. */
+/* A refusal comes with the first part. When the connection breaks between two parts, libzmq drops the ones already
+ * queued and must still be given the rest, or it would drop the beginning of the next message instead. */
 static int send_parts(void *socket, zmq_msg_t *parts, size_t count)
 {
     int rc = 0;
@@ -240,7 +241,8 @@ static int check_size(struct cpni_bytes *const *frames, size_t count)
     return 0;
 }
 
-int cpni_packet_send(void *socket, const void *route, size_t route_size, struct cpni_bytes *const *frames, size_t count)
+int cpni_packet_send(void *socket, const void *route, size_t route_size, struct cpni_bytes *const *frames,
+                     size_t count)
 {
     const int fits = check_size(frames, count);
     if (fits != 0) {

@@ -85,8 +85,8 @@ static int open_tcp(struct cpni_router *router, const struct cpni_router_options
         return CPN_ENOMEM;
     }
     if (set_router_options(socket) != 0 || set_curve_options(socket, options->keys) != 0) {
-        cpni_explain(detail, "this libzmq cannot do CURVE with enforced ZAP (%s): libzmq 4.3.4 or newer with libsodium is needed",
-                cpni_net_errno());
+        cpni_explain(detail, "libzmq cannot do CURVE with enforced ZAP (%s): 4.3.4 or newer with libsodium is needed",
+                     cpni_net_errno());
         return CPN_EIO;
     }
     const int rc = cpni_guard_open(options->context, socket, &router->guard);

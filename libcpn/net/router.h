@@ -28,26 +28,28 @@ struct cpni_router_options {
     const struct cpni_curve_keys *keys; /* the master's; needed with endpoints */
 };
 
-/* CPN_EINVAL, CPN_ENOMEM, CPN_EIO (cannot bind), CPN_EEXISTS (the context has a router); `detail` (may be NULL) then says
- * what and what to do. */
+/* CPN_EINVAL, CPN_ENOMEM, CPN_EIO (cannot bind), CPN_EEXISTS (the context has a router); `detail` (may be NULL) then
+ * says what and what to do. */
 int cpni_router_open(const struct cpni_router_options *options, struct cpni_router **out, char detail[CPNI_NET_DETAIL]);
 
 uint16_t cpni_router_port(const struct cpni_router *router); /* of the first endpoint; 0 without one */
 
-/* The next message into an empty packet (cpni_packet_clear it after use). Its fault must be looked at first. CPN_EAGAIN:
- * none waits; drain until then. CPN_ENOMEM: one message was lost. CPN_ECLOSED. */
+/* The next message into an empty packet (cpni_packet_clear it after use). Its fault must be looked at first.
+ * CPN_EAGAIN: none waits; drain until then. CPN_ENOMEM: one message was lost. CPN_ECLOSED. */
 int cpni_router_recv(struct cpni_router *router, struct cpni_packet *packet);
 
-/* Send frames (references are taken) as one message. CPN_EUNREACHABLE: the connection is gone. CPN_EAGAIN: its queue is
- * full, keep the message. CPN_EINVAL, CPN_ETOOBIG, CPN_ENOMEM. 0 means queued: only the peer's answer means received. */
+/* Send frames (references are taken) as one message. CPN_EUNREACHABLE: the connection is gone. CPN_EAGAIN: its queue
+ * is full, keep the message. CPN_EINVAL, CPN_ETOOBIG, CPN_ENOMEM. 0 means queued: only the peer's answer means
+ * received. */
 int cpni_router_send(struct cpni_router *router, uint64_t conn, struct cpni_bytes *const *frames, size_t count);
 
-/* Cut the TCP connections that have sent more than CPNI_ZMTP_MESSAGE_BYTES_MAX without ending a message (guard.h), at most
- * `room`; returns how many, for the log. Once a second, after draining: what one peer can pin grows with the interval. */
+/* Cut the TCP connections that have sent more than CPNI_ZMTP_MESSAGE_BYTES_MAX without ending a message (guard.h),
+ * at most `room`; returns how many, for the log. Once a second, after draining: what one peer can pin grows with the
+ * interval. */
 size_t cpni_router_sweep(struct cpni_router *router, struct cpni_cut *cuts, size_t room);
 
-/* Drop a TCP connection now (its key was revoked, it breaks the protocol); what was queued for it is lost. A peer whose key
- * is still admitted comes back. CPN_ENOTFOUND: gone already, or not TCP. */
+/* Drop a TCP connection now (its key was revoked, it breaks the protocol); what was queued for it is lost. A peer
+ * whose key is still admitted comes back. CPN_ENOTFOUND: gone already, or not TCP. */
 int cpni_router_cut(struct cpni_router *router, uint64_t conn);
 
 void cpni_router_close(struct cpni_router *router); /* what is queued goes on for CPNI_ZMTP_LINGER_MS; NULL is fine */

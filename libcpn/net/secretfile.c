@@ -101,8 +101,8 @@ int cpni_secretfile_read(const char *path, char *text, size_t room, char *detail
         cpni_explain(detail, "%s is not a key file", path);
         rc = CPN_ECORRUPT;
     } else if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        cpni_explain(detail, "key file %s can be read by others (mode %04o): anybody may have copied it. chmod 600 it if you"
-                     " are sure that nobody did", path, (unsigned)(status.st_mode & 07777));
+        cpni_explain(detail, "key file %s can be read by others (mode %04o): anybody may have copied it. chmod 600 it"
+                             " if you are sure that nobody did", path, (unsigned)(status.st_mode & 07777));
         rc = CPN_EDENIED;
     } else {
         const ssize_t got = read(fd, text, room - 1);

@@ -2,9 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The ZAP 1.0 handler (ZeroMQ RFC 27): who may connect to the CURVE sockets of a context. Serviced inside the role's loop,
- * so that admission reads the role's own registry without a lock. Fails closed: no answer, no handler, or a request that
- * is not exactly what we expect means no connection. Must not know why a key is admitted. */
+/* The ZAP 1.0 handler (ZeroMQ RFC 27): who may connect to the CURVE sockets of a context. Serviced inside the role's
+ * loop, so that admission reads the role's own registry without a lock. Fails closed: no answer, no handler, or a
+ * request that is not exactly what we expect means no connection. Must not know why a key is admitted. */
 #ifndef CPNI_ZAP_H
 #define CPNI_ZAP_H
 
@@ -27,8 +27,8 @@ struct cpni_zap;
 int cpni_zap_open(struct cpni_context *context, struct cpni_loop *loop, cpni_zap_admit *admit, void *arg,
                   struct cpni_zap **out);
 
-/* Answer the requests that wait. In every dispatch of the role: a client in handshake waits for it, CPNI_ZMTP_HANDSHAKE_MS at
- * most. */
+/* Answer the requests that wait. In every dispatch of the role: a client in handshake waits for it,
+ * CPNI_ZMTP_HANDSHAKE_MS at most. */
 void cpni_zap_service(struct cpni_zap *zap);
 
 struct cpni_zap_counts {

@@ -76,20 +76,20 @@
 
 /* ---- net: sockets, connections, frames ---- */
 #define CPNI_ZMTP_FRAMES_MAX (1 + CPNI_PACKET_FRAMES_MAX) /* parts of a message: the header frame and the payloads */
-/* Bytes of one frame: the leaf list of the largest blob, CURVE's 33 bytes and room beside it. libzmq allocates the announced
- * size before the bytes arrive, so this is what one garbage frame of an admitted peer costs. */
+/* Bytes of one frame: the leaf list of the largest blob, CURVE's 33 bytes and room beside it. libzmq allocates the
+ * announced size before the bytes arrive, so this is what one garbage frame of an admitted peer costs. */
 #define CPNI_ZMTP_FRAME_BYTES_MAX (2 * 1024 * 1024 + 64 * 1024)
 #define CPNI_ZMTP_FRAME_OVERHEAD 64 /* what CURVE and ZMTP add to a frame, rounded up */
-/* Bytes of a whole message: 64 chunks. libzmq counts whole messages (HWM) and single frames (MAXMSGSIZE), so a peer that
- * never ends its message is bounded by nothing in there; the router cuts its connection (net/guard.h). */
+/* Bytes of a whole message: 64 chunks. libzmq counts whole messages (HWM) and single frames (MAXMSGSIZE), so a peer
+ * that never ends its message is bounded by nothing in there; the router cuts its connection (net/guard.h). */
 #define CPNI_ZMTP_MESSAGE_BYTES_MAX (64ull * 1024 * 1024)
-#define CPNI_ZMTP_HWM 1000         /* messages queued per connection and direction; credit keeps the real number far lower */
+#define CPNI_ZMTP_HWM 1000         /* messages queued per connection and direction; credit keeps it far lower */
 #define CPNI_ZMTP_SOCKETS_MAX 4096 /* ZeroMQ sockets of a context (TCP connections do not count), about six a role */
 #define CPNI_LOOP_SOCKETS_MAX 64   /* of them in one loop: the roles that share a thread */
-#define CPNI_ZMTP_LINGER_MS 1000   /* a closing socket's: the farewell of an orderly end leaves, a dead peer holds nobody */
+#define CPNI_ZMTP_LINGER_MS 1000   /* a closing socket's: a farewell still leaves, a dead peer holds nobody */
 #define CPNI_ZMTP_CONNECT_MS 3000
 #define CPNI_ZMTP_HANDSHAKE_MS 5000 /* so long may a half-open connection hold a descriptor */
-#define CPNI_ZMTP_HEARTBEAT_MS 2000 /* finds connections that died without a FIN; the protocol's own heartbeat is faster */
+#define CPNI_ZMTP_HEARTBEAT_MS 2000 /* finds connections that died without a FIN; the protocol's own is faster */
 #define CPNI_ZMTP_HEARTBEAT_TIMEOUT_MS 6000
 #define CPNI_ZMTP_RECONNECT_MS 100 /* between attempts to connect, doubling up to the next line */
 #define CPNI_ZMTP_RECONNECT_MAX_MS 2000

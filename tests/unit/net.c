@@ -5,6 +5,8 @@
 /* net/: router and dealer over real sockets. */
 #include "net_fixture.h"
 
+#include "base/alloc.h"
+
 static void ping_pong_over_curve(void **state)
 {
     (void)state;
@@ -43,7 +45,8 @@ static void frames_travel_whole_and_by_reference(void **state)
 
     static uint8_t big[300000];
     memset(big, 0x5a, sizeof big);
-    struct cpni_bytes *frames[] = { cpni_bytes_copy("head", 4), cpni_bytes_copy(NULL, 0), cpni_bytes_copy(big, sizeof big) };
+    struct cpni_bytes *frames[] = { cpni_bytes_copy("head", 4), cpni_bytes_copy(NULL, 0),
+                                    cpni_bytes_copy(big, sizeof big) };
     assert_int_equal(cpni_dealer_send(dealer, frames, 3), 0);
     struct cpni_packet packet = { 0 };
     net_router_recv(&net, &packet);
@@ -346,7 +349,7 @@ static void serve(struct net *net, struct flow *flow)
     struct cpni_packet packet = { 0 };
     while (cpni_router_recv(net->router, &packet) == 0) {
         assert_int_equal(packet.count, 1);
-        assert_memory_equal(packet.frames[0]->data, &flow->received, sizeof flow->received); /* in order, none missing */
+        assert_memory_equal(packet.frames[0]->data, &flow->received, sizeof flow->received); /* in order, none lost */
         flow->received++;
         assert_int_equal(cpni_router_send(net->router, packet.conn, packet.frames, 1), 0);
         cpni_packet_clear(&packet);
@@ -429,6 +432,58 @@ static void dealer_moves_to_another_endpoint_with_other_keys(void **state)
     net_close(&net);
 }
 
+/* Everything opened, one message each way, everything closed; the first error, with nothing left behind. */
+static int one_round(const struct cpni_curve_keys *keys)
+{
+    struct cpni_context *context = cpni_context_new();
+    struct cpni_loop *loop = NULL;
+    struct cpni_zap *zap = NULL;
+    struct cpni_router *router = NULL;
+    struct cpni_dealer *dealer = NULL;
+    struct cpni_bytes *frame = cpni_bytes_copy("x", 1);
+    struct cpni_packet packet = { 0 };
+    const char *const endpoints[] = { "tcp://127.0.0.1:0" };
+    int rc = context != NULL && frame != NULL ? cpni_loop_open(&loop) : CPN_ENOMEM;
+    rc = rc != 0 ? rc : cpni_zap_open(context, loop, net_admit, NULL, &zap);
+    const struct cpni_router_options master = { .context = context, .loop = loop, .zap = zap, .endpoints = endpoints,
+                                                .endpoint_count = 1, .keys = keys };
+    rc = rc != 0 ? rc : cpni_router_open(&master, &router, NULL);
+    const struct cpni_dealer_options peer = { .context = context, .loop = loop };
+    rc = rc != 0 ? rc : cpni_dealer_open(&peer, &dealer);
+    if (rc == 0) {
+        assert_int_equal(cpni_dealer_event(dealer), CPNI_DEALER_CONNECTED);
+        rc = cpni_dealer_send(dealer, &frame, 1);
+    }
+    rc = rc != 0 ? rc : cpni_router_recv(router, &packet);
+    rc = rc != 0 ? rc : cpni_router_send(router, packet.conn, packet.frames, packet.count);
+    cpni_packet_clear(&packet);
+    rc = rc != 0 ? rc : cpni_dealer_recv(dealer, &packet);
+    cpni_packet_clear(&packet);
+    cpni_bytes_unref(frame);
+    cpni_dealer_close(dealer);
+    cpni_router_close(router);
+    cpni_zap_close(zap);
+    cpni_loop_close(loop);
+    cpni_context_unref(context);
+    return rc;
+}
+
+static void every_failed_allocation_is_an_error_and_leaks_nothing(void **state)
+{
+    (void)state;
+    struct cpni_curve_keys keys;
+    cpni_curve_generate(&keys);
+    cpni_alloc_fail(0);
+    assert_int_equal(one_round(&keys), 0);
+    const unsigned requests = cpni_alloc_fail(0);
+    assert_in_range(requests, 8, 100);
+    for (unsigned nth = 1; nth <= requests; nth++) {
+        cpni_alloc_fail(nth);
+        assert_int_equal(one_round(&keys), CPN_ENOMEM);
+    }
+    cpni_alloc_fail(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +499,7 @@ int main(void)
         cmocka_unit_test(small_messages_under_credit_all_arrive_in_order),
         cmocka_unit_test(unreachable_master_is_reported_until_it_is_there),
         cmocka_unit_test(dealer_moves_to_another_endpoint_with_other_keys),
+        cmocka_unit_test(every_failed_allocation_is_an_error_and_leaks_nothing),
     };
     return cmocka_run_group_tests_name("net", tests, NULL, NULL);
 }

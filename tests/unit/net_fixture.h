@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* A master's side and its peers in one thread, over real sockets, for the tests of net/. Nothing sleeps: step() waits for
- * the loop, and whoever waits for something calls it until a deadline that only a failure reaches. */
+/* A master's side and its peers in one thread, over real sockets, for the tests of net/. Nothing sleeps: step()
+ * waits for the loop, and whoever waits for something calls it until a deadline that only a failure reaches. */
 #ifndef CPN_TEST_NET_FIXTURE_H
 #define CPN_TEST_NET_FIXTURE_H
 
@@ -121,7 +121,8 @@ static inline struct cpni_dealer *net_dealer(struct net *net, bool admitted, str
 }
 
 /* A DEALER of another process, as far as libzmq knows, with nothing of ours in it; keys NULL: plaintext. */
-static inline void *raw_dealer(void *zmq, const struct net *net, const struct cpni_curve_keys *keys, const char *routing_id)
+static inline void *raw_dealer(void *zmq, const struct net *net, const struct cpni_curve_keys *keys,
+                               const char *routing_id)
 {
     void *socket = zmq_socket(zmq, ZMQ_DEALER);
     assert_non_null(socket);

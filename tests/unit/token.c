@@ -31,7 +31,8 @@ static void token_pair_is_the_same_for_ever(void **state)
     char text[CPN_KEY_TEXT];
     cpni_curve_from_seed(&seed, &keys);
     /* the protocol's vector: a token made by one version is redeemed by another */
-    assert_string_equal(cpn_key_text(&keys.public_key, text), "ec9c28851263bfbf416b39c2d902c358b97b195fce245feacaf3233fe506af14");
+    assert_string_equal(cpn_key_text(&keys.public_key, text),
+                        "ec9c28851263bfbf416b39c2d902c358b97b195fce245feacaf3233fe506af14");
     seed.bytes[0] ^= 1;
     struct cpni_curve_keys other;
     cpni_curve_from_seed(&seed, &other);
@@ -120,8 +121,10 @@ static void malformed_join_lines_are_refused_with_a_reason(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "", " ", "http://a:1/node-x", "cpn://", "cpn:///", "cpn://a:1", "cpn://a/node-x", "cpn://a:0/node-x", "cpn://a:65536/node-x",
-        "cpn://a:1,/node-x", "cpn://,a:1/node-x", "cpn://a:-1/node-x", "cpn://[::1:1/node-x", "cpn://[g]:1/node-x", "cpn://a b:1/node-x",
+        "", " ", "http://a:1/node-x", "cpn://", "cpn:///", "cpn://a:1", "cpn://a/node-x", "cpn://a:0/node-x",
+        "cpn://a:65536/node-x",
+        "cpn://a:1,/node-x", "cpn://,a:1/node-x", "cpn://a:-1/node-x", "cpn://[::1:1/node-x", "cpn://[g]:1/node-x",
+        "cpn://a b:1/node-x",
         "cpn://a:1/", "cpn://a:1/boss-x", "cpn://a:1/node", "cpn://a:1/node-", "cpn://a:1/node-%%%%",
         "cpn://a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1,a:1/node-x",
     };

@@ -239,7 +239,7 @@ static void malformed_requests_are_refused(void **state)
     net_open(&net);
     net.admitted_count = 1; /* the key of zeros that the requests show would be admitted */
     static const struct malformed requests[] = {
-        { { "1.0", "1", "cpn", "127.0.0.1", "", "CURVE", "KEY" } }, /* sound, so that the others fail for their own fault */
+        { { "1.0", "1", "cpn", "127.0.0.1", "", "CURVE", "KEY" } }, /* sound: the others fail for their own fault */
         { { "1.1", "1", "cpn", "127.0.0.1", "", "CURVE", "KEY" } },
         { { "1.0", "1", "", "127.0.0.1", "", "CURVE", "KEY" } },
         { { "1.0", "1", "other", "127.0.0.1", "", "CURVE", "KEY" } },
