@@ -1,0 +1,615 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* The contract of <cpn/trainer.h>, for any trainer: unit-trainer PLUGIN.so. Needs no libcpn, no network and no data, so that
+ * it also runs alone on a machine with a GPU. What a trainer computes is compared with a slow reference in double. */
+#include <dlfcn.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <cpn/error.h>
+#include <cpn/trainer.h>
+
+enum { ROWS = 40, INPUTS = 7, CLASSES = 3 };
+
+static const struct cpn_trainer *trainer;
+static float features[ROWS * INPUTS];
+static int32_t labels[ROWS];
+static char detail[CPN_TRAINER_DETAIL];
+
+static uint64_t random_state;
+
+static double random_unit(void)
+{
+    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (double)(random_state >> 40) / 8388608.0 - 1.0;
+}
+
+/* Three clusters that overlap a little. */
+static int make_rows(void **state)
+{
+    (void)state;
+    random_state = 7;
+    for (int r = 0; r < ROWS; r++) {
+        labels[r] = r % CLASSES;
+        for (int i = 0; i < INPUTS; i++) {
+            features[r * INPUTS + i] = (float)(random_unit() + (i % CLASSES == labels[r] ? 0.8 : 0));
+        }
+    }
+    return 0;
+}
+
+static struct cpn_trainer_rows all_rows(void)
+{
+    return (struct cpn_trainer_rows) { .size = sizeof(struct cpn_trainer_rows),
+        .columns = INPUTS,
+        .features = features,
+        .labels = labels,
+        .rows = ROWS };
+}
+
+static struct cpn_trainer_spec small_spec(void)
+{
+    struct cpn_trainer_spec spec = CPN_TRAINER_SPEC_INIT;
+    spec.inputs = INPUTS;
+    spec.classes = CLASSES;
+    spec.hidden[0] = 37; /* more than one panel of 32, not a multiple of anything */
+    spec.hidden[1] = 5;
+    spec.batch = 8;
+    spec.learning_rate = 0.01f;
+    spec.seed = 3;
+    spec.reproducible = 1;
+    return spec;
+}
+
+static void *made(const struct cpn_trainer_spec *spec, int bound)
+{
+    void *t = NULL;
+    struct cpn_trainer_rows rows = all_rows();
+    detail[0] = '\0';
+    if (trainer->create(spec, &t, detail) < 0 || (bound && trainer->bind(t, &rows, detail) < 0)) {
+        fail_msg("%s", detail);
+    }
+    return t;
+}
+
+static struct cpn_trainer_info info_of(void *t)
+{
+    struct cpn_trainer_info info = { .size = sizeof info };
+    assert_int_equal(trainer->info(t, &info), 0);
+    return info;
+}
+
+static float *weights_of(void *t)
+{
+    float *weights = malloc(info_of(t).weights * sizeof *weights);
+    assert_int_equal(trainer->get_weights(t, weights), 0);
+    return weights;
+}
+
+/* The same to the bit where the trainer promises that, close elsewhere. */
+static void assert_same_weights(void *a, void *b)
+{
+    struct cpn_trainer_info info = info_of(a);
+    float *left = weights_of(a), *right = weights_of(b);
+    if (info.reproducible) {
+        assert_memory_equal(left, right, info.weights * sizeof *left);
+    }
+    for (uint64_t i = 0; i < info.weights; i++) {
+        assert_true(fabs((double)left[i] - (double)right[i]) < 1e-4);
+    }
+    free(left);
+    free(right);
+}
+
+static struct cpn_trainer_result steps(void *t, uint64_t count)
+{
+    struct cpn_trainer_result result;
+    assert_int_equal(trainer->step(t, count, NULL, NULL, &result, detail), 0);
+    assert_int_equal(result.steps, count);
+    return result;
+}
+
+/* The reference: mean loss over all rows, in double, straight from the definition in the header. */
+struct reference {
+    uint32_t widths[CPN_TRAINER_HIDDEN_MAX + 2];
+    uint32_t count; /* of widths */
+};
+
+static struct reference reference_of(const struct cpn_trainer_spec *spec)
+{
+    struct reference reference = { .widths = { spec->inputs }, .count = 1 };
+    for (uint32_t l = 0; l < spec->hidden_count; l++) {
+        reference.widths[reference.count++] = spec->hidden[l];
+    }
+    reference.widths[reference.count++] = spec->classes;
+    return reference;
+}
+
+static double row_loss(const struct reference *reference, const double *weights, const float *row, int32_t label)
+{
+    double in[256], out[256];
+    for (uint32_t i = 0; i < reference->widths[0]; i++) {
+        in[i] = (double)row[i];
+    }
+    for (uint32_t l = 1; l < reference->count; l++) {
+        uint32_t from = reference->widths[l - 1], to = reference->widths[l];
+        const double *bias = weights + (size_t)from * to;
+        for (uint32_t o = 0; o < to; o++) {
+            out[o] = bias[o];
+            for (uint32_t i = 0; i < from; i++) {
+                out[o] += in[i] * weights[i * to + o];
+            }
+        }
+        for (uint32_t o = 0; o < to; o++) {
+            in[o] = l + 1 < reference->count && out[o] < 0 ? 0 : out[o];
+        }
+        weights = bias + to;
+    }
+    double sum = 0;
+    for (uint32_t o = 0; o < reference->widths[reference->count - 1]; o++) {
+        sum += exp(out[o]);
+    }
+    return log(sum) - out[label];
+}
+
+static double mean_loss(const struct reference *reference, const double *weights)
+{
+    double loss = 0;
+    for (int r = 0; r < ROWS; r++) {
+        loss += row_loss(reference, weights, features + r * INPUTS, labels[r]);
+    }
+    return loss / ROWS;
+}
+
+static void finite_differences(const struct reference *reference, double *weights, uint64_t count, double *gradient)
+{
+    const double step = 1e-6;
+    for (uint64_t i = 0; i < count; i++) {
+        double kept = weights[i];
+        weights[i] = kept + step;
+        double up = mean_loss(reference, weights);
+        weights[i] = kept - step;
+        gradient[i] = (up - mean_loss(reference, weights)) / (2 * step);
+        weights[i] = kept;
+    }
+}
+
+static double *doubles(const float *values, uint64_t count)
+{
+    double *copy = malloc(count * sizeof *copy);
+    for (uint64_t i = 0; i < count; i++) {
+        copy[i] = (double)values[i];
+    }
+    return copy;
+}
+
+static void gradient_matches_finite_differences(void **state)
+{
+    (void)state;
+    for (uint32_t hidden = 0; hidden <= 2; hidden++) {
+        struct cpn_trainer_spec spec = small_spec();
+        spec.hidden_count = hidden;
+        spec.batch = ROWS;
+        struct reference reference = reference_of(&spec);
+        void *t = made(&spec, 1);
+        uint64_t count = info_of(t).weights;
+        float *weights = weights_of(t), *gradient = malloc(count * sizeof *gradient);
+        double *exact = malloc(count * sizeof *exact), *at = doubles(weights, count);
+        struct cpn_trainer_result result = { 0 };
+        finite_differences(&reference, at, count, exact);
+        assert_int_equal(trainer->gradient(t, gradient, &result, detail), 0);
+        assert_int_equal(result.samples, ROWS);
+        assert_true(fabs(result.loss_sum / ROWS - mean_loss(&reference, at)) < 1e-6);
+        for (uint64_t i = 0; i < count; i++) {
+            assert_true(fabs((double)gradient[i] - exact[i]) < 2e-6 + 1e-4 * fabs(exact[i]));
+        }
+        free(weights);
+        free(gradient);
+        free(exact);
+        free(at);
+        trainer->destroy(t);
+    }
+}
+
+/* Adam and SGD of torch.optim, in double. */
+static void reference_step(const struct cpn_trainer_spec *spec, int t, uint64_t count, const double *gradient, double *weights,
+    double *m, double *v)
+{
+    double beta1 = (double)spec->beta1, beta2 = (double)spec->beta2;
+    for (uint64_t i = 0; i < count; i++) {
+        double g = gradient[i] + (double)spec->weight_decay * weights[i];
+        if (spec->optimizer == CPN_TRAINER_SGD) {
+            m[i] = (double)spec->momentum * m[i] + g;
+            weights[i] -= (double)spec->learning_rate * m[i];
+            continue;
+        }
+        m[i] = beta1 * m[i] + (1 - beta1) * g;
+        v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+        double root = sqrt(v[i]) / sqrt(1 - pow(beta2, t)) + (double)spec->epsilon;
+        weights[i] -= (double)spec->learning_rate / (1 - pow(beta1, t)) * m[i] / root;
+    }
+}
+
+static void optimizer_matches_reference(uint32_t optimizer, float decay)
+{
+    struct cpn_trainer_spec spec = small_spec();
+    spec.batch = ROWS;
+    spec.optimizer = optimizer;
+    spec.weight_decay = decay;
+    spec.epsilon = 1e-4f; /* gradients near 0 would otherwise show their rounding error at full size */
+    struct reference reference = reference_of(&spec);
+    void *t = made(&spec, 1);
+    uint64_t count = info_of(t).weights;
+    float *weights = weights_of(t);
+    double *at = doubles(weights, count), *gradient = malloc(count * sizeof *gradient);
+    double *m = calloc(count, sizeof *m), *v = calloc(count, sizeof *v);
+    for (int i = 1; i <= 5; i++) {
+        finite_differences(&reference, at, count, gradient);
+        reference_step(&spec, i, count, gradient, at, m, v);
+    }
+    steps(t, 5);
+    assert_int_equal(trainer->get_weights(t, weights), 0);
+    for (uint64_t i = 0; i < count; i++) {
+        assert_true(fabs((double)weights[i] - at[i]) < 1e-5 + 1e-4 * fabs(at[i]));
+    }
+    free(weights);
+    free(at);
+    free(gradient);
+    free(m);
+    free(v);
+    trainer->destroy(t);
+}
+
+static void optimizers_match_reference(void **state)
+{
+    (void)state;
+    optimizer_matches_reference(CPN_TRAINER_ADAM, 0);
+    optimizer_matches_reference(CPN_TRAINER_ADAM, 0.05f);
+    optimizer_matches_reference(CPN_TRAINER_SGD, 0);
+    optimizer_matches_reference(CPN_TRAINER_SGD, 0.05f);
+}
+
+static void step_is_gradient_and_apply(void **state)
+{
+    (void)state;
+    for (uint32_t optimizer = 0; optimizer <= 1; optimizer++) {
+        struct cpn_trainer_spec spec = small_spec();
+        spec.optimizer = optimizer;
+        spec.weight_decay = 0.01f;
+        void *whole = made(&spec, 1), *halves = made(&spec, 1);
+        float *gradient = malloc(info_of(halves).weights * sizeof *gradient);
+        for (int i = 0; i < 12; i++) { /* over the end of an epoch */
+            struct cpn_trainer_result one = steps(whole, 1), other;
+            assert_int_equal(trainer->gradient(halves, gradient, &other, detail), 0);
+            assert_int_equal(trainer->apply(halves, gradient, detail), 0);
+            assert_int_equal(one.samples, other.samples);
+            assert_int_equal(one.correct, other.correct);
+        }
+        assert_same_weights(whole, halves);
+        gradient[3] = NAN;
+        assert_int_equal(trainer->apply(halves, gradient, detail), CPN_EBADINPUT);
+        assert_same_weights(whole, halves);
+        free(gradient);
+        trainer->destroy(whole);
+        trainer->destroy(halves);
+    }
+}
+
+static void seed_decides(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    void *a = made(&spec, 1), *b = made(&spec, 1);
+    spec.seed = 4;
+    void *other = made(&spec, 1);
+    steps(a, 20);
+    steps(b, 13);
+    steps(b, 7); /* how steps are divided into calls does not show */
+    steps(other, 20);
+    assert_same_weights(a, b);
+    float *left = weights_of(a), *right = weights_of(other);
+    assert_memory_not_equal(left, right, info_of(a).weights * sizeof *left);
+    free(left);
+    free(right);
+    trainer->destroy(a);
+    trainer->destroy(b);
+    trainer->destroy(other);
+}
+
+static void epochs_give_every_row_once(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    spec.batch = 16; /* 16, 16, 8 */
+    void *t = made(&spec, 1);
+    assert_int_equal(info_of(t).epoch_steps, 3);
+    assert_int_equal(steps(t, 2).samples, 32);
+    assert_int_equal(info_of(t).step, 2);
+    assert_int_equal(steps(t, 1).samples, 8);
+    assert_int_equal(info_of(t).epoch, 1);
+    assert_int_equal(info_of(t).step, 0);
+    assert_int_equal(steps(t, 6).samples, 2 * ROWS);
+    trainer->destroy(t);
+}
+
+static void checkpoint_resumes(void **state)
+{
+    (void)state;
+    for (uint32_t optimizer = 0; optimizer <= 1; optimizer++) {
+        struct cpn_trainer_spec spec = small_spec();
+        spec.optimizer = optimizer;
+        void *first = made(&spec, 1);
+        steps(first, 8); /* in the middle of the second epoch */
+        struct cpn_trainer_info info = info_of(first);
+        float *weights = weights_of(first);
+        void *bytes = malloc(info.state_bytes);
+        assert_int_equal(trainer->get_state(first, bytes), 0);
+        steps(first, 9);
+        for (int state_first = 0; state_first <= 1; state_first++) {
+            void *second = made(&spec, !state_first);
+            assert_int_equal(trainer->set_weights(second, weights, detail), 0);
+            assert_int_equal(trainer->set_state(second, bytes, info.state_bytes, detail), 0);
+            if (state_first) {
+                struct cpn_trainer_rows rows = all_rows();
+                rows.rows--;
+                assert_int_equal(trainer->bind(second, &rows, detail), CPN_EBADINPUT);
+                rows.rows++;
+                assert_int_equal(trainer->bind(second, &rows, detail), 0);
+            }
+            steps(second, 9);
+            assert_same_weights(first, second);
+            trainer->destroy(second);
+        }
+        free(weights);
+        free(bytes);
+        trainer->destroy(first);
+    }
+}
+
+static void foreign_state_is_refused(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    void *t = made(&spec, 1);
+    steps(t, 3);
+    uint64_t size = info_of(t).state_bytes;
+    uint8_t *bytes = malloc(size);
+    assert_int_equal(trainer->get_state(t, bytes), 0);
+    assert_int_equal(trainer->set_state(t, bytes, size - 1, detail), CPN_ECORRUPT);
+    bytes[0] ^= 1;
+    assert_int_equal(trainer->set_state(t, bytes, size, detail), CPN_EVERSION);
+    bytes[0] ^= 1;
+    memset(bytes + size - 4, 0xff, 4);
+    assert_int_equal(trainer->set_state(t, bytes, size, detail), CPN_EBADINPUT);
+    assert_int_equal(info_of(t).step, 3);
+    assert_int_equal(trainer->get_state(t, bytes), 0);
+    spec.seed++;
+    void *other = made(&spec, 1);
+    assert_int_equal(trainer->set_state(other, bytes, size, detail), CPN_ECORRUPT);
+    free(bytes);
+    trainer->destroy(t);
+    trainer->destroy(other);
+}
+
+static void shard_is_an_index(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    uint32_t index[] = { 39, 0, 17, 3, 21 };
+    struct cpn_trainer_rows rows = all_rows();
+    rows.index = index;
+    rows.index_count = 5;
+    void *t = made(&spec, 0);
+    struct cpn_trainer_result result, sum = { 0 };
+    assert_int_equal(trainer->evaluate(t, &rows, NULL, NULL, &result, detail), 0);
+    assert_int_equal(result.samples, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct cpn_trainer_result one;
+        rows.index = index + i;
+        rows.index_count = 1;
+        assert_int_equal(trainer->evaluate(t, &rows, NULL, NULL, &one, detail), 0);
+        sum.loss_sum += one.loss_sum;
+        sum.correct += one.correct;
+    }
+    assert_true(fabs(result.loss_sum - sum.loss_sum) < 1e-5);
+    assert_int_equal(result.correct, sum.correct);
+    index[4] = ROWS;
+    assert_int_equal(trainer->bind(t, &rows, detail), CPN_EBADINPUT);
+    trainer->destroy(t);
+}
+
+static void forward_agrees_with_evaluate(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    void *t = made(&spec, 1);
+    struct cpn_trainer_result result;
+    struct cpn_trainer_rows rows = all_rows();
+    float probabilities[ROWS * CLASSES];
+    steps(t, 50);
+    assert_int_equal(trainer->evaluate(t, &rows, NULL, NULL, &result, detail), 0);
+    assert_int_equal(trainer->forward(t, features, ROWS, probabilities, detail), 0);
+    double loss = 0;
+    for (int r = 0; r < ROWS; r++) {
+        const float *row = probabilities + r * CLASSES;
+        assert_true(fabsf(row[0] + row[1] + row[2] - 1) < 1e-5f);
+        loss -= log((double)row[labels[r]]);
+    }
+    assert_true(fabs(loss - result.loss_sum) < 1e-3);
+    trainer->destroy(t);
+}
+
+static void it_learns(void **state)
+{
+    (void)state;
+    for (uint32_t optimizer = 0; optimizer <= 1; optimizer++) {
+        struct cpn_trainer_spec spec = small_spec();
+        spec.optimizer = optimizer;
+        void *t = made(&spec, 1);
+        double before = steps(t, 5).loss_sum;
+        steps(t, 400);
+        struct cpn_trainer_result after = steps(t, 5);
+        assert_true(after.loss_sum < before / 4);
+        assert_true(after.correct >= ROWS * 9 / 10);
+        trainer->destroy(t);
+    }
+}
+
+static int cancel_at(void *arg)
+{
+    int *left = arg;
+    return (*left)-- <= 0;
+}
+
+static void cancels_within_a_batch(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    void *t = made(&spec, 1), *other = made(&spec, 1);
+    struct cpn_trainer_result result;
+    struct cpn_trainer_rows rows = all_rows();
+    int left = 3;
+    assert_int_equal(trainer->step(t, 1000, cancel_at, &left, &result, detail), CPN_ECANCELLED);
+    assert_int_equal(result.steps, 3);
+    steps(other, 3);
+    assert_same_weights(t, other);
+    left = 0;
+    assert_int_equal(trainer->evaluate(t, &rows, cancel_at, &left, &result, detail), CPN_ECANCELLED);
+    trainer->destroy(t);
+    trainer->destroy(other);
+}
+
+static void divergence_is_said(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    spec.optimizer = CPN_TRAINER_SGD;
+    spec.learning_rate = 1e30f;
+    void *t = made(&spec, 1);
+    struct cpn_trainer_result result;
+    detail[0] = '\0';
+    assert_int_equal(trainer->step(t, 1000, NULL, NULL, &result, detail), CPN_EDIVERGED);
+    assert_true(result.steps >= 1 && result.steps < 1000 && isfinite(result.loss_sum));
+    assert_non_null(strstr(detail, "learning rate"));
+    trainer->destroy(t);
+}
+
+static void bad_rows_are_refused(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    void *t = made(&spec, 0);
+    struct cpn_trainer_result result;
+    assert_int_equal(trainer->step(t, 1, NULL, NULL, &result, detail), CPN_ESTATE);
+    struct cpn_trainer_rows rows = all_rows();
+    rows.columns++;
+    assert_int_equal(trainer->bind(t, &rows, detail), CPN_EBADINPUT);
+    rows.columns--;
+    labels[11] = CLASSES;
+    assert_int_equal(trainer->bind(t, &rows, detail), CPN_EBADINPUT);
+    assert_non_null(strstr(detail, "row 11"));
+    labels[11] = -1;
+    assert_int_equal(trainer->evaluate(t, &rows, NULL, NULL, &result, detail), CPN_EBADINPUT);
+    labels[11] = 11 % CLASSES;
+    rows.rows = 0;
+    assert_int_equal(trainer->bind(t, &rows, detail), CPN_EBADINPUT);
+    float *weights = weights_of(t);
+    weights[0] = INFINITY;
+    assert_int_equal(trainer->set_weights(t, weights, detail), CPN_EBADINPUT);
+    free(weights);
+    trainer->destroy(t);
+    trainer->destroy(NULL);
+}
+
+static void assert_refused(struct cpn_trainer_spec spec)
+{
+    void *t = NULL;
+    detail[0] = '\0';
+    assert_int_equal(trainer->create(&spec, &t, detail), CPN_EINVAL);
+    assert_null(t);
+    assert_non_null(strstr(detail, "expected"));
+}
+
+static void bad_specs_are_refused(void **state)
+{
+    (void)state;
+#define REFUSED(field, value)                     \
+    do {                                          \
+        struct cpn_trainer_spec spec = small_spec(); \
+        spec.field = value;                       \
+        assert_refused(spec);                     \
+    } while (0)
+    REFUSED(size, 8);
+    REFUSED(inputs, 0);
+    REFUSED(inputs, 65537);
+    REFUSED(classes, 1);
+    REFUSED(hidden_count, 9);
+    REFUSED(hidden[1], 0);
+    REFUSED(batch, 0);
+    REFUSED(threads, 0);
+    REFUSED(optimizer, 2);
+    REFUSED(learning_rate, 0);
+    REFUSED(learning_rate, NAN);
+    REFUSED(weight_decay, -1);
+    REFUSED(beta2, 1);
+    REFUSED(epsilon, 0);
+    struct cpn_trainer_spec spec = small_spec();
+    spec.hidden[0] = spec.hidden[1] = 65536;
+    assert_refused(spec);
+}
+
+static void it_says_what_it_is(void **state)
+{
+    (void)state;
+    struct cpn_trainer_spec spec = small_spec();
+    void *t = made(&spec, 0);
+    struct cpn_trainer_info info = info_of(t);
+    printf("trainer %s %s on %s, fingerprint \"%s\", reproducible %d\n", trainer->name, trainer->version, info.device,
+        info.fingerprint, (int)info.reproducible);
+    assert_int_equal(info.weights, (7 + 1) * 37 + (37 + 1) * 5 + (5 + 1) * 3);
+    assert_true(info.device[0] != '\0' && info.fingerprint[0] != '\0');
+    assert_int_equal(info.epoch_steps, 0);
+    trainer->destroy(t);
+}
+
+int main(int argc, char **argv)
+{
+    void *plugin = argc == 2 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (plugin == NULL) {
+        fprintf(stderr, "usage: unit-trainer PLUGIN.so (%s)\n", argc == 2 ? dlerror() : "no plug-in named");
+        return 2;
+    }
+    trainer = dlsym(plugin, CPN_TRAINER_SYMBOL);
+    if (trainer == NULL || trainer->abi != CPN_TRAINER_ABI || trainer->size < sizeof *trainer) {
+        fprintf(stderr, "unit-trainer: %s exports no %s of ABI %d\n", argv[1], CPN_TRAINER_SYMBOL, CPN_TRAINER_ABI);
+        return 2;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_says_what_it_is),
+        cmocka_unit_test(gradient_matches_finite_differences),
+        cmocka_unit_test(optimizers_match_reference),
+        cmocka_unit_test(step_is_gradient_and_apply),
+        cmocka_unit_test(seed_decides),
+        cmocka_unit_test(epochs_give_every_row_once),
+        cmocka_unit_test(checkpoint_resumes),
+        cmocka_unit_test(foreign_state_is_refused),
+        cmocka_unit_test(shard_is_an_index),
+        cmocka_unit_test(forward_agrees_with_evaluate),
+        cmocka_unit_test(it_learns),
+        cmocka_unit_test(cancels_within_a_batch),
+        cmocka_unit_test(divergence_is_said),
+        cmocka_unit_test(bad_rows_are_refused),
+        cmocka_unit_test(bad_specs_are_refused),
+    };
+    return cmocka_run_group_tests(tests, make_rows, NULL);
+}
