@@ -63,6 +63,7 @@ int cpni_unpack_fields(struct cpni_unpack *unpack, const struct cpni_layout *lay
 int cpni_unpack_refuse(struct cpni_unpack *unpack, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The next token, which must be of this kind; `expected` completes "expected …". */
-int cpni_unpack_token(struct cpni_unpack *unpack, enum cpni_token_kind kind, const char *expected, struct cpni_token *token);
+int cpni_unpack_token(struct cpni_unpack *unpack, enum cpni_token_kind kind, const char *expected,
+                      struct cpni_token *token);
 
 #endif

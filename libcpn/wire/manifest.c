@@ -20,7 +20,8 @@
     { .number = (number_), .kind = CPNI_FIELD_LIST, .offset = offsetof(struct struct_, name_), \
       .count_offset = offsetof(struct struct_, count_), .record = (record_), .name = #name_ }
 #define LAYOUT(struct_, fields_) \
-    { .name = #struct_, .size = sizeof(struct struct_), .fields = (fields_), .field_count = sizeof(fields_) / sizeof((fields_)[0]) }
+    { .name = #struct_, .size = sizeof(struct struct_), .fields = (fields_), \
+      .field_count = sizeof(fields_) / sizeof((fields_)[0]) }
 
 static const struct cpni_field pair_fields[] = {
     FIELD(1, STR, cpni_manifest_pair, key),
@@ -128,7 +129,7 @@ static int check_files(const struct cpni_manifest *manifest, char *why)
     for (uint32_t i = 0; i < manifest->file_count; i++) {
         const struct cpni_manifest_file *file = &manifest->files[i];
         if (!cpni_file_name_valid(file->name)) {
-            return invalid(why, "files: name '%.*s': expected 1 to %d bytes without '/', a leading '.' or control characters",
+            return invalid(why, "files: name '%.*s': expected 1 to %d bytes, no '/', leading '.' or control character",
                            SHOW(file->name), CPNI_FILE_NAME_BYTES_MAX);
         }
         if (i > 0 && compare(manifest->files[i - 1].name, file->name) >= 0) {

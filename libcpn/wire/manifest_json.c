@@ -82,7 +82,8 @@ static void real_text(double real, char *text, size_t room)
     text[strcspn(text, ",")] = strchr(text, ',') != NULL ? '.' : 0;
 }
 
-static int pair_value(struct bundle *bundle, const char *field, const char *key, const json_t *value, struct cpni_str *out)
+static int pair_value(struct bundle *bundle, const char *field, const char *key, const json_t *value,
+                      struct cpni_str *out)
 {
     char text[64];
     if (json_is_string(value)) {
@@ -107,14 +108,16 @@ static int by_key(const void *a, const void *b)
     return strcmp(left->key.text, right->key.text);
 }
 
-static int read_pairs(struct bundle *bundle, json_t *root, const char *field, struct cpni_manifest_pair **out, uint32_t *count)
+static int read_pairs(struct bundle *bundle, json_t *root, const char *field, struct cpni_manifest_pair **out,
+                      uint32_t *count)
 {
     json_t *object = json_object_get(root, field);
     if (object == NULL) {
         return 0;
     }
     if (!json_is_object(object) || json_object_size(object) > CPNI_MANIFEST_PAIRS_MAX) {
-        return fail(bundle, CPN_EBADINPUT, "%s: expected an object of at most %d entries", field, CPNI_MANIFEST_PAIRS_MAX);
+        return fail(bundle, CPN_EBADINPUT, "%s: expected an object of at most %d entries", field,
+                    CPNI_MANIFEST_PAIRS_MAX);
     }
     struct cpni_manifest_pair *pairs = cpni_arena_alloc(bundle->arena, (json_object_size(object) + 1) * sizeof *pairs);
     if (pairs == NULL) {
@@ -159,7 +162,8 @@ static int normal_memory(struct bundle *bundle, struct cpni_str *value)
             return keep_text(bundle, text, (size_t)size, value);
         }
     }
-    return fail(bundle, CPN_EBADINPUT, "requires.memory: '%.40s': expected bytes, or a number with KiB, MiB, GiB", value->text);
+    return fail(bundle, CPN_EBADINPUT, "requires.memory: '%.40s': expected bytes, or a number with KiB, MiB, GiB",
+                value->text);
 }
 
 static int check_requirement(struct bundle *bundle, struct cpni_manifest_pair *pair)
@@ -169,7 +173,8 @@ static int check_requirement(struct bundle *bundle, struct cpni_manifest_pair *p
         return normal_memory(bundle, &pair->value);
     }
     if (strcmp(key, "cores") == 0) {
-        if (pair->value.size == 0 || pair->value.size > 4 || strspn(pair->value.text, "0123456789") != pair->value.size) {
+        if (pair->value.size == 0 || pair->value.size > 4 ||
+            strspn(pair->value.text, "0123456789") != pair->value.size) {
             return fail(bundle, CPN_EBADINPUT, "requires.cores: '%.40s': expected a number", pair->value.text);
         }
         return 0;
@@ -212,8 +217,9 @@ static int add_file(struct bundle *bundle, const char *name)
         return fail(bundle, CPN_EBADINPUT, "files: more than %d", CPNI_MANIFEST_FILES_MAX);
     }
     if (!cpni_file_name_valid(cpni_str(name)) || strcmp(name, CPNI_MODEL_JSON) == 0) {
-        return fail(bundle, CPN_EBADINPUT, "files: '%.60s': expected the plain name of a file in the bundle, at most %d bytes",
-                    name, CPNI_FILE_NAME_BYTES_MAX);
+        return fail(bundle, CPN_EBADINPUT,
+                    "files: '%.60s': expected the plain name of a file in the bundle, at most %d bytes", name,
+                    CPNI_FILE_NAME_BYTES_MAX);
     }
     if (fstatat(bundle->dir_fd, name, &status, 0) < 0) {
         return fail(bundle, errno == ENOENT ? CPN_ENOTFOUND : CPN_EIO, "files: '%s': %s", name, strerror(errno));
@@ -281,7 +287,9 @@ static int read_files(struct bundle *bundle, const json_t *root)
 /* A misspelt field would else be a default that nobody asked for. */
 static int check_known(struct bundle *bundle, json_t *root)
 {
-    static const char *const known[] = { "name", "backend", "parameters", "files", "requires", "sample", "description" };
+    static const char *const known[] = {
+        "name", "backend", "parameters", "files", "requires", "sample", "description"
+    };
     const char *key;
     json_t *value;
     json_object_foreach(root, key, value) {
@@ -291,7 +299,8 @@ static int check_known(struct bundle *bundle, json_t *root)
         }
         if (!found) {
             return fail(bundle, CPN_EBADINPUT, "unknown field '%.60s'%s", key,
-                        strcmp(key, "version") == 0 ? ": versions are numbered by the master when the model is pushed" : "");
+                        strcmp(key, "version") == 0 ? ": versions are numbered by the master when the model is pushed"
+                                                    : "");
         }
     }
     return 0;

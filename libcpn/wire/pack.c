@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See fields.h: the writing half, on msgpack-c's packer. Everything the reading half would refuse is refused here, so that one
- * bad text does not cost the receiver the whole packet. */
+/* See fields.h: the writing half, on msgpack-c's packer. Everything the reading half would refuse is refused here,
+ * so that one bad text does not cost the receiver the whole packet. */
 #include "wire/fields.h"
 
 #include <math.h>

@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "wire/fields.h"
 
-#define HEAD_ROOM 32 /* the packet's head is written last, before the items: array, three integers, array take at most 25 */
+#define HEAD_ROOM 32 /* the packet's head is written last, before the items, and takes at most 25 bytes */
 
 /* ---- encoding ---- */
 
@@ -195,7 +195,8 @@ static int check_frames(struct cpni_unpack *unpack, struct cpni_bytes *const *fr
         return cpni_unpack_refuse(unpack, "no frame");
     }
     if (count > CPNI_PACKET_FRAMES_ROOM) {
-        return cpni_unpack_refuse(unpack, "%zu payload frames, at most %d are taken", count - 1, CPNI_PACKET_FRAMES_MAX);
+        return cpni_unpack_refuse(unpack, "%zu payload frames, at most %d are taken", count - 1,
+                                  CPNI_PACKET_FRAMES_MAX);
     }
     if (frames[0]->size > CPNI_HEADER_BYTES_MAX) {
         return cpni_unpack_refuse(unpack, "header of %zu bytes, at most %d are taken", frames[0]->size,

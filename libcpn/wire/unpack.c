@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See fields.h: the reading half. Every value is checked against the kind of its field; memory is asked for lists alone, and
- * only within the budget that the size of the input sets. */
+/* See fields.h: the reading half. Every value is checked against the kind of its field; memory is asked for lists
+ * alone, and only within the budget that the size of the input sets. */
 #include "wire/fields.h"
 
 #include <assert.h>
@@ -93,7 +93,8 @@ static int refuse_token(struct cpni_unpack *unpack, const char *expected, const 
     }
 }
 
-int cpni_unpack_token(struct cpni_unpack *unpack, enum cpni_token_kind kind, const char *expected, struct cpni_token *token)
+int cpni_unpack_token(struct cpni_unpack *unpack, enum cpni_token_kind kind, const char *expected,
+                      struct cpni_token *token)
 {
     if (cpni_reader_next(&unpack->reader, token) < 0) {
         return refuse_bytes(unpack);
@@ -103,13 +104,10 @@ int cpni_unpack_token(struct cpni_unpack *unpack, enum cpni_token_kind kind, con
 
 static int unpack_i32(const struct cpni_token *token, void *to)
 {
+    bool fits = token->kind == CPNI_TOKEN_INT ? token->negative >= INT32_MIN : token->number <= INT32_MAX;
     int64_t value = token->kind == CPNI_TOKEN_INT ? token->negative : (int64_t)token->number;
-    bool whole = token->kind == CPNI_TOKEN_INT || (token->kind == CPNI_TOKEN_UINT && token->number <= INT32_MAX);
-    if (!whole || value < INT32_MIN) {
-        return CPN_EPROTO;
-    }
     memcpy(to, &(int32_t){ (int32_t)value }, sizeof(int32_t));
-    return 0;
+    return fits ? 0 : CPN_EPROTO;
 }
 
 static int unpack_fixed(const struct cpni_token *token, void *to, size_t size)
@@ -121,16 +119,13 @@ static int unpack_fixed(const struct cpni_token *token, void *to, size_t size)
     return 0;
 }
 
-/* Values that need nothing but their token: CPN_EPROTO when it is out of the field's range. */
+/* Values that need nothing but their token, which is of the right kind: CPN_EPROTO when it is out of the field's range
+ * (what was written then does not matter: the packet is refused). */
 static int unpack_scalar(enum cpni_field_kind kind, const struct cpni_token *token, void *to)
 {
-    if (kind == CPNI_FIELD_I32) {
-        return unpack_i32(token, to);
-    }
-    if (token->kind != kinds[kind].token) {
-        return CPN_EPROTO;
-    }
     switch (kind) {
+    case CPNI_FIELD_I32:
+        return unpack_i32(token, to);
     case CPNI_FIELD_BOOL:
         memcpy(to, &token->flag, sizeof token->flag);
         return 0;
@@ -218,18 +213,19 @@ static int unpack_value(struct cpni_unpack *unpack, const struct cpni_field *fie
     if (cpni_reader_next(&unpack->reader, &token) < 0) {
         return refuse_bytes(unpack);
     }
-    bool wanted = token.kind == kinds[field->kind].token;
-    if (wanted && field->kind == CPNI_FIELD_STR) {
-        return unpack_text(unpack, &token, body + field->offset);
-    }
-    if (wanted && field->kind == CPNI_FIELD_FRAME) {
-        return unpack_frame(unpack, &token, body + field->offset);
-    }
-    if (wanted && field->kind == CPNI_FIELD_LIST) {
-        return unpack_list(unpack, field, token.size, body);
-    }
-    if (!wanted && (field->kind == CPNI_FIELD_STR || field->kind == CPNI_FIELD_FRAME || field->kind == CPNI_FIELD_LIST)) {
+    bool negative = field->kind == CPNI_FIELD_I32 && token.kind == CPNI_TOKEN_INT;
+    if (token.kind != kinds[field->kind].token && !negative) {
         return refuse_token(unpack, kinds[field->kind].expected, &token);
+    }
+    switch (field->kind) {
+    case CPNI_FIELD_STR:
+        return unpack_text(unpack, &token, body + field->offset);
+    case CPNI_FIELD_FRAME:
+        return unpack_frame(unpack, &token, body + field->offset);
+    case CPNI_FIELD_LIST:
+        return unpack_list(unpack, field, token.size, body);
+    default:
+        break;
     }
     int rc = unpack_scalar(field->kind, &token, body + field->offset);
     return rc == 0 ? 0 : refuse_token(unpack, kinds[field->kind].expected, &token);
@@ -273,7 +269,8 @@ int cpni_unpack_fields(struct cpni_unpack *unpack, const struct cpni_layout *lay
         }
         uint64_t bit = 1ull << (field - layout->fields);
         unpack->path[unpack->depth++].field = field;
-        rc = (seen & bit) != 0 ? cpni_unpack_refuse(unpack, "the field comes twice") : unpack_value(unpack, field, body);
+        bool again = (seen & bit) != 0;
+        rc = again ? cpni_unpack_refuse(unpack, "the field comes twice") : unpack_value(unpack, field, body);
         unpack->depth--;
         seen |= bit;
     }

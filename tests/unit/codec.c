@@ -2,7 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* wire/packet: what is encoded reads back, in our reader and in msgpack-c's, and what does not fit waits for the next packet. */
+/* wire/packet: what is encoded reads back, in our reader and in msgpack-c's, and what does not fit waits for the
+ * next packet. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,7 +64,9 @@ static void every_message_reads_back(void **state)
     (void)state;
     struct cpni_arena arena = { 0 };
     for (uint32_t seed = 0; seed < 20; seed++) {
-        struct filler filler = { .arena = &arena, .random = seed, .sparse = seed >= 10, .records = seed % 10 == 9 ? 40 : 3 };
+        struct filler filler = {
+            .arena = &arena, .random = seed, .sparse = seed >= 10, .records = seed % 10 == 9 ? 40 : 3
+        };
         for (unsigned type = 1; type < CPNI_MSG_TYPES; type++) {
             struct cpni_msg msg = filler_msg(&filler, type);
             assert_reads_back(&arena, &msg, 1);
@@ -188,7 +191,8 @@ static void assert_refused(const struct cpni_msg *msg, int expected)
     size_t frame_count = 99;
     assert_int_equal(cpni_packet_encode(&head_sent, msg, 1, frames, ROOM, &frame_count), expected);
     assert_int_equal(frame_count, 99);
-    assert_int_equal(cpni_packet_encode(&head_sent, msgs, 2, frames, ROOM, &frame_count), 1); /* the good one before it goes */
+    assert_int_equal(cpni_packet_encode(&head_sent, msgs, 2, frames, ROOM, &frame_count),
+                     1); /* the good one before it goes */
     assert_int_equal(frame_count, 1);
     drop_frames(frames, frame_count);
 }
@@ -200,8 +204,8 @@ static void what_the_receiver_would_refuse_is_not_sent(void **state)
     memset(text, 'x', sizeof text);
     struct cpni_msg msg = { .type = CPNI_MSG_BYE, .bye = { .text = { .text = text, .size = sizeof text } } };
     assert_refused(&msg, CPN_ETOOBIG);
-    const struct cpni_str bad[] = { { "a\0b", 3 }, { "\xff", 1 }, { "\xc0\x80", 2 }, { "\xed\xa0\x80", 3 }, { "\xe2\x82", 2 },
-                                    { "\xf4\x90\x80\x80", 4 } };
+    const struct cpni_str bad[] = { { "a\0b", 3 },         { "\xff", 1 },     { "\xc0\x80", 2 },
+                                    { "\xed\xa0\x80", 3 }, { "\xe2\x82", 2 }, { "\xf4\x90\x80\x80", 4 } };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         msg.bye.text = bad[i];
         assert_refused(&msg, CPN_EINVAL);
@@ -218,7 +222,8 @@ static void what_the_receiver_would_refuse_is_not_sent(void **state)
     msg = (struct cpni_msg){ .type = CPNI_MSG_CHUNK, .chunk = { .data = frame } };
     struct cpni_bytes *frames[1];
     size_t frame_count = 0;
-    assert_int_equal(cpni_packet_encode(&head_sent, &msg, 1, frames, 1, &frame_count), CPN_ETOOBIG); /* no room for it */
+    assert_int_equal(cpni_packet_encode(&head_sent, &msg, 1, frames, 1, &frame_count),
+                     CPN_ETOOBIG); /* no room for it */
     assert_int_equal(frame->refs, 1);
     cpni_bytes_unref(frame);
 }

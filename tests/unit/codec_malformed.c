@@ -2,8 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* wire/packet: bytes that no program of ours sends. Each is refused with a line that says why, or read as the protocol says, and
- * nothing leaks either way (run with sanitizers: headers are copied to memory of exactly their size). */
+/* wire/packet: bytes that no program of ours sends. Each is refused with a line that says why, or read as the
+ * protocol says, and nothing leaks either way (run with sanitizers: headers are copied to memory of exactly their
+ * size). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +27,8 @@
 
 static char why[CPNI_WHY];
 
-/* Decodes and releases; checks that every reference to a payload frame is given back. `types`: of the messages, may be NULL. */
+/* Decodes and releases; checks that every reference to a payload frame is given back. `types`: of the messages, may
+ * be NULL. */
 static int decode_raw(const void *header, size_t size, size_t payloads, unsigned *types)
 {
     struct cpni_bytes *frames[2 * CPNI_PACKET_FRAMES_ROOM] = { cpni_bytes_copy(header, size) };
@@ -171,7 +173,8 @@ static bool fits(enum cpni_field_kind kind, size_t sample)
 }
 
 /* One field of a message, or (record not NULL) of a record in the list `field` of a message. */
-static int decode_field(unsigned type, const struct cpni_field *field, const struct cpni_field *inner, const struct sample *sample)
+static int decode_field(unsigned type, const struct cpni_field *field, const struct cpni_field *inner,
+                        const struct sample *sample)
 {
     msgpack_sbuffer out;
     msgpack_packer packer = start_message(&out, type, 1);
@@ -192,8 +195,8 @@ static void try_samples(unsigned type, const struct cpni_field *field, const str
         int expected = fits(kind, i) ? 0 : CPN_EPROTO;
         int rc = decode_field(type, field, inner, &samples[i]);
         if (rc != expected) {
-            fail_msg("%s.%s, sample %zu: %d, expected %d: %s", cpni_msg_name(type), (inner != NULL ? inner : field)->name, i,
-                     rc, expected, why);
+            fail_msg("%s.%s, sample %zu: %d, expected %d: %s", cpni_msg_name(type),
+                     (inner != NULL ? inner : field)->name, i, rc, expected, why);
         }
         if (rc < 0) {
             assert_why(cpni_msg_name(type));
@@ -380,7 +383,8 @@ static void any_byte_may_change(void **state)
             for (unsigned byte = 0; byte < 256; byte += at < 40 ? 1 : 5) {
                 memcpy(changed, header->data, header->size);
                 changed[at] = (uint8_t)byte;
-                (void)decode_raw(changed, header->size, payloads, NULL); /* asserts that nothing worse than a refusal comes */
+                (void)decode_raw(changed, header->size, payloads,
+                                 NULL); /* asserts that nothing worse than a refusal comes */
             }
         }
         free(changed);
@@ -538,8 +542,9 @@ static void why_names_the_place(void **state)
     msgpack_pack_int(&packer, 2); /* version */
     msgpack_pack_uint64(&packer, 1ull << 40);
     assert_int_equal(finish(&out, 0), CPN_EPROTO);
-    assert_string_equal(why, "message 1 REPLY, nodes[1].models[0].version: expected an unsigned integer up to 4294967295, "
-                             "got 1099511627776");
+    assert_string_equal(why,
+                        "message 1 REPLY, nodes[1].models[0].version: expected an unsigned integer up to 4294967295, "
+                        "got 1099511627776");
 }
 
 int main(void)

@@ -2,7 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Messages from a seed, and their comparison, by the field tables: a field added to proto/msg.h is tested without a line here. */
+/* Messages from a seed, and their comparison, by the field tables: a field added to proto/msg.h is tested without a
+ * line here. */
 #ifndef FILLER_H
 #define FILLER_H
 
@@ -29,7 +30,9 @@ static inline uint32_t filler_next(struct filler *filler)
 
 static inline struct cpni_str filler_text(struct filler *filler)
 {
-    static const char *const pieces[] = { "node", "-", "faces", "7", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x93\xb7", " " };
+    static const char *const pieces[] = {
+        "node", "-", "faces", "7", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x93\xb7", " "
+    };
     char text[200];
     size_t size = 0;
     for (uint32_t left = 1 + filler_next(filler) % 40; left > 0; left--) {
@@ -73,7 +76,8 @@ static inline void filler_value(struct filler *filler, const struct cpni_field *
         memcpy(to, &some, sizeof some);
         break;
     case CPNI_FIELD_I32:
-        memcpy(to, &(int32_t){ (some & 1) != 0 ? -(int32_t)(some >> 1) - 1 : (int32_t)(some >> 1) + 1 }, sizeof(int32_t));
+        memcpy(to, &(int32_t){ (some & 1) != 0 ? -(int32_t)(some >> 1) - 1 : (int32_t)(some >> 1) + 1 },
+               sizeof(int32_t));
         break;
     case CPNI_FIELD_U64:
         memcpy(to, &(uint64_t){ (uint64_t)some << (filler_next(filler) % 33) }, sizeof(uint64_t));

@@ -40,8 +40,15 @@ static struct cpni_manifest *fill(struct full *full)
         .requires = { { TEXT("memory"), TEXT("536870912") } },
     };
     full->manifest = (struct cpni_manifest){
-        .name = TEXT("faces"), .backend = TEXT("opencv.face"), .parameters = full->parameters, .parameter_count = 2,
-        .files = full->files, .file_count = 3, .requires = full->requires, .requires_count = 1, .sample = TEXT("sample.jpg"),
+        .name = TEXT("faces"),
+        .backend = TEXT("opencv.face"),
+        .parameters = full->parameters,
+        .parameter_count = 2,
+        .files = full->files,
+        .file_count = 3,
+        .requires = full->requires,
+        .requires_count = 1,
+        .sample = TEXT("sample.jpg"),
     };
     return &full->manifest;
 }
@@ -99,14 +106,16 @@ static void names_stay_in_their_directory(void **state)
 {
     (void)state;
     struct full full;
-    const struct cpni_str bad[] = { TEXT(""), TEXT("."), TEXT(".."), TEXT("../x"), TEXT("a/b"), TEXT("/x"), TEXT(".hidden"),
-                                    TEXT("a\nb"), TEXT("a\0b"), TEXT("a\xff") };
+    const struct cpni_str bad[] = { TEXT(""),   TEXT("."),       TEXT(".."),   TEXT("../x"), TEXT("a/b"),
+                                    TEXT("/x"), TEXT(".hidden"), TEXT("a\nb"), TEXT("a\0b"), TEXT("a\xff") };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct cpni_manifest *manifest = fill(&full);
         full.files[0].name = bad[i];
         assert_refused(manifest, "files: name");
     }
-    const struct cpni_str models[] = { TEXT(""), TEXT("a@1"), TEXT("a b"), TEXT("-a"), TEXT("../a"), TEXT("a\xc3\xa4") };
+    const struct cpni_str models[] = {
+        TEXT(""), TEXT("a@1"), TEXT("a b"), TEXT("-a"), TEXT("../a"), TEXT("a\xc3\xa4")
+    };
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
         struct cpni_manifest *manifest = fill(&full);
         manifest->name = models[i];
