@@ -468,10 +468,13 @@ static void killed_parent_leaves_no_runner(void **state)
         for (int k = 0; k < 2; k++) {
             /* we are their reaper (PR_SET_CHILD_SUBREAPER), so that "gone" does not wait for an init */
             int status = 0;
-            while (waitpid(runners[k], &status, WNOHANG) == 0 && cpni_now_us() < deadline_us) {
+            pid_t pid;
+            while ((pid = waitpid(runners[k], &status, WNOHANG)) == 0 && cpni_now_us() < deadline_us) {
                 poll(NULL, 0, 1);
             }
-            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+            assert_int_equal(pid, runners[k]);
+            /* the idle one may have seen the end of its socket before the signal came */
+            assert_true((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) || (k == 1 && status == 0));
         }
     }
 }
