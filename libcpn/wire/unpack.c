@@ -136,7 +136,7 @@ static int unpack_scalar(enum cpni_field_kind kind, const struct cpni_token *tok
         memcpy(to, &token->number, sizeof token->number);
         return 0;
     case CPNI_FIELD_F32:
-        memcpy(to, &(float){ (float)token->real }, sizeof(float));
+        memcpy(to, &(float){ (float)token->real + 0.0f }, sizeof(float)); /* there is one zero: -0 + 0 is 0 */
         return isfinite((float)token->real) ? 0 : CPN_EPROTO;
     case CPNI_FIELD_ID:
         return unpack_fixed(token, to, sizeof(struct cpn_id));
