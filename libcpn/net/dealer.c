@@ -6,18 +6,22 @@
 #include "dealer.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include <zmq.h>
 
 #include <cpn/error.h>
 
 #include "base/alloc.h"
+#include "net/endpoint.h"
 #include "net/inproc.h"
 #include "net/monitor.h"
 
 #define MONITORED                                                                                                      \
     (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |           \
      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED)
+
+#define PATIENCE_MAX 8 /* failed attempts with one address family: about 7 s of refusals */
 
 struct cpni_dealer {
     struct cpni_context *context;
@@ -30,6 +34,9 @@ struct cpni_dealer {
     bool connected;         /* CONNECTED was reported and nothing to the contrary since */
     bool broke;             /* the retry that libzmq announces next follows a break, it is not a failed attempt */
     bool announce;          /* inproc: CONNECTED is still to be reported */
+    bool ipv4;              /* resolve the host's name to IPv4 only; see try_other_family */
+    int failures;           /* attempts of this socket that could not connect */
+    int patience;           /* of them, before the other family is tried */
 };
 
 static int set_int(void *socket, int option, int value)
@@ -44,6 +51,8 @@ static int set_tcp_options(const struct cpni_dealer *dealer)
                    set_int(socket, ZMQ_RECONNECT_IVL_MAX, CPNI_ZMTP_RECONNECT_MAX_MS) != 0 ||
                    /* default: the kernel's, two minutes for a host that swallows packets */
                    set_int(socket, ZMQ_CONNECT_TIMEOUT, CPNI_ZMTP_CONNECT_MS) != 0 ||
+                   /* see try_other_family */
+                   set_int(socket, ZMQ_IPV6, dealer->ipv4 ? 0 : 1) != 0 ||
                    /* default: messages queue for connections that do not exist, and arrive who knows when */
                    set_int(socket, ZMQ_IMMEDIATE, 1) != 0 ||
                    zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, dealer->server_key.bytes,
@@ -77,6 +86,7 @@ static void stop(struct cpni_dealer *dealer, int linger_ms)
     dealer->connected = false;
     dealer->broke = false;
     dealer->announce = false;
+    dealer->failures = 0;
 }
 
 static int start(struct cpni_dealer *dealer)
@@ -113,6 +123,7 @@ int cpni_dealer_open(const struct cpni_dealer_options *options, struct cpni_deal
     }
     dealer->context = cpni_context_ref(options->context);
     dealer->loop = options->loop;
+    dealer->patience = 1;
     int rc = 0;
     if (options->endpoint != NULL) {
         dealer->server_key = *options->server_key;
@@ -138,6 +149,8 @@ int cpni_dealer_reconnect(struct cpni_dealer *dealer, const char *endpoint)
         }
         cpni_free(dealer->endpoint);
         dealer->endpoint = copy;
+        dealer->ipv4 = false;
+        dealer->patience = 1;
     }
     stop(dealer, 0); /* what the old connection still has queued must not arrive beside the new one */
     return start(dealer);
@@ -160,6 +173,27 @@ void cpni_dealer_close(struct cpni_dealer *dealer)
     cpni_free(dealer);
 }
 
+static bool is_name(const char *endpoint)
+{
+    const char *host = endpoint + strlen(CPNI_ENDPOINT_SCHEME);
+    return host[0] != '[' && host[strspn(host, "0123456789.")] != ':';
+}
+
+/* libzmq asks for one address of a name, IPv6 if there is any, and stays with it: "localhost" would never reach a
+ * master that listens on 127.0.0.1. So after failed attempts the other family has its turn. Each turn is longer, so
+ * that libzmq's growing interval between attempts has its effect. */
+static enum cpni_dealer_event try_other_family(struct cpni_dealer *dealer)
+{
+    dealer->failures++;
+    if (dealer->failures < dealer->patience || !is_name(dealer->endpoint)) {
+        return CPNI_DEALER_UNREACHABLE;
+    }
+    dealer->patience += dealer->patience < PATIENCE_MAX;
+    dealer->ipv4 = !dealer->ipv4;
+    stop(dealer, 0);
+    return start(dealer) == 0 ? CPNI_DEALER_UNREACHABLE : CPNI_DEALER_HANDSHAKE_FAILED;
+}
+
 static enum cpni_dealer_event translate(struct cpni_dealer *dealer, int event)
 {
     const bool was_connected = dealer->connected;
@@ -167,6 +201,7 @@ static enum cpni_dealer_event translate(struct cpni_dealer *dealer, int event)
     switch (event) {
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
         dealer->connected = true;
+        dealer->patience = 1;
         return CPNI_DEALER_CONNECTED;
     case ZMQ_EVENT_DISCONNECTED:
         dealer->connected = false;
@@ -174,7 +209,7 @@ static enum cpni_dealer_event translate(struct cpni_dealer *dealer, int event)
         return was_connected ? CPNI_DEALER_DISCONNECTED : CPNI_DEALER_NOTHING;
     case ZMQ_EVENT_CONNECT_RETRIED:
         dealer->broke = false;
-        return broke ? CPNI_DEALER_NOTHING : CPNI_DEALER_UNREACHABLE;
+        return broke ? CPNI_DEALER_NOTHING : try_other_family(dealer);
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         stop(dealer, 0);
         return CPNI_DEALER_REFUSED;
