@@ -116,5 +116,5 @@ void cpni_actions_free(struct cpni_actions *actions)
     cpni_actions_clear(actions);
     cpni_free(actions->list);
     cpni_arena_free(&actions->arena);
-    *actions = (struct cpni_actions){ 0 };
+    *actions = (struct cpni_actions){ .log_level = actions->log_level };
 }

@@ -121,6 +121,10 @@ struct cpni_action {
             struct cpni_str model;
             struct cpni_str text;
         } log;
+        struct {
+            int code; /* 0: as asked; else why the network refuses this process */
+            struct cpni_str text;
+        } stopped;
     };
 };
 
@@ -129,6 +133,7 @@ struct cpni_actions {
     size_t count;
     size_t capacity;
     struct cpni_arena arena;
+    enum cpn_log_level log_level; /* set by the role: lines below it are not made */
     bool failed; /* memory ran out while appending: the role must treat every connection as broken (nothing half-sent is trusted) */
 };
 

@@ -37,6 +37,9 @@ enum cpn_log_level cpni_log_event_level(enum cpni_log_event event)
 
 void cpni_log(struct cpni_actions *actions, enum cpni_log_event event, const struct cpni_log_about *about, const char *format, ...)
 {
+    if (entries[event].level < actions->log_level) {
+        return;
+    }
     char text[512];
     va_list list;
     va_start(list, format);

@@ -22,6 +22,7 @@ struct cpni_worker_config {
     const struct cpni_str *handlers; /* names of embedder's callbacks: served as models of version 0 without files */
     size_t handler_count;
     const struct cpni_rec_HELD *models; /* READY ones found on disk at start */
+    const struct cpni_manifest *const *manifests; /* theirs, in the same order, so that DISCARD can drop their files; NULL: not known */
     size_t model_count;
 };
 

@@ -22,6 +22,7 @@
 #define CPNI_HEARTBEAT_MS 1000
 #define CPNI_GONE_MS 3000 /* three beats: one may be lost, one may be late */
 #define CPNI_BUSY_RETRY_MS 250
+#define CPNI_UPLINK_AGAIN_MS 2000 /* after a refusal that may pass (wrong answer in the handshake): connect again */
 
 /* ---- queues of the master ---- */
 #define CPNI_TASKS_MAX 100000                          /* accepted and unfinished, in all */
@@ -38,6 +39,11 @@
 /* ---- nodes ---- */
 #define CPNI_SLOTS_MAX 256
 #define CPNI_NODE_SURPLUS_TASKS 2 /* credit beyond the slots, so that a slot never waits for the round trip */
+#define CPNI_NODE_SURPLUS_MAX 64    /* the same for tasks shorter than the round trip; more gains nothing (ANCHORS 3) */
+#define CPNI_NODE_ATTEMPTS_MAX 4096 /* attempts on a node, results that wait for their ACK included */
+#define CPNI_NODE_MODELS_MAX 256    /* models on a node */
+#define CPNI_NODE_PREPARES_MAX 4    /* models being fetched or loaded at a time: the others wait their turn */
+#define CPNI_NODE_PROGRESS_MS 1000  /* between two progress reports of a model */
 #define CPNI_NODE_BYTES_MAX (128ull * 1024 * 1024) /* input bytes that a node holds */
 
 /* ---- transfer ---- */

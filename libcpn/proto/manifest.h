@@ -12,6 +12,7 @@
 
 #include <cpn/types.h>
 
+#include "base/arena.h"
 #include "base/str.h"
 
 struct cpni_manifest_file {
@@ -37,5 +38,8 @@ struct cpni_manifest {
     uint32_t requires_count;
     struct cpni_str sample; /* the file that the self-test runs on; empty: none */
 };
+
+/* Deep copy into the arena. CPN_ENOMEM. */
+int cpni_manifest_copy(struct cpni_arena *arena, const struct cpni_manifest *from, struct cpni_manifest *to);
 
 #endif
