@@ -27,7 +27,8 @@ static int write_bytes(void *data, const char *bytes, size_t size)
 void cpni_pack_init(struct cpni_pack *pack, size_t limit, struct cpni_bytes **frames, size_t frame_room)
 {
     *pack = (struct cpni_pack){ .limit = limit, .frames = frames, .frame_room = frame_room };
-    pack->payload_left = CPNI_ZMTP_MESSAGE_BYTES_MAX - CPNI_HEADER_BYTES_MAX;
+    pack->payload_left =
+        CPNI_ZMTP_MESSAGE_BYTES_MAX - CPNI_HEADER_BYTES_MAX - CPNI_ZMTP_FRAMES_MAX * CPNI_ZMTP_FRAME_OVERHEAD;
     msgpack_packer_init(&pack->packer, pack, write_bytes);
 }
 
@@ -102,7 +103,7 @@ static void pack_text(struct cpni_pack *pack, struct cpni_str text)
 
 static void pack_frame(struct cpni_pack *pack, struct cpni_bytes *frame)
 {
-    if (pack->frame_count == pack->frame_room || frame->size > CPNI_ZMTP_FRAME_BYTES_MAX ||
+    if (pack->frame_count == pack->frame_room || frame->size > CPNI_ZMTP_FRAME_BYTES_MAX - CPNI_ZMTP_FRAME_OVERHEAD ||
         frame->size > pack->payload_left) {
         fail(pack, CPN_ETOOBIG);
         return;
