@@ -16,10 +16,17 @@
 static int write_bytes(void *data, const char *bytes, size_t size)
 {
     struct cpni_pack *pack = data;
-    if (pack->error == 0 && size > pack->limit - pack->buf.size) {
+    struct cpni_buf *buf = &pack->buf;
+    if (pack->error != 0) {
+        return -1;
+    }
+    if (size > pack->limit - buf->size) {
         pack->error = CPN_ETOOBIG;
-    } else if (pack->error == 0) {
-        pack->error = cpni_buf_append(&pack->buf, bytes, size);
+    } else if (size <= buf->capacity - buf->size && size != 0) { /* nearly always, and called for every few bytes */
+        memcpy(buf->data + buf->size, bytes, size);
+        buf->size += size;
+    } else {
+        pack->error = cpni_buf_append(buf, bytes, size);
     }
     return pack->error == 0 ? 0 : -1;
 }

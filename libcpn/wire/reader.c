@@ -164,8 +164,11 @@ static int read_long_form(struct cpni_reader *reader, uint8_t byte, struct cpni_
     }
 }
 
-static int read_token(struct cpni_reader *reader, struct cpni_token *token)
+int cpni_reader_next(struct cpni_reader *reader, struct cpni_token *token)
 {
+    if (reader->at == reader->end) {
+        return CPN_EPROTO;
+    }
     uint8_t byte = *reader->at++;
     if (byte < 0x80) {
         return read_simple(CPNI_TOKEN_UINT, byte, token);
@@ -185,19 +188,6 @@ static int read_token(struct cpni_reader *reader, struct cpni_token *token)
     token->kind = CPNI_TOKEN_INT;
     token->negative = (int64_t)byte - 0x100;
     return 0;
-}
-
-int cpni_reader_next(struct cpni_reader *reader, struct cpni_token *token)
-{
-    struct cpni_reader ahead = *reader;
-    if (ahead.at == ahead.end) {
-        return CPN_EPROTO;
-    }
-    int rc = read_token(&ahead, token);
-    if (rc == 0) {
-        *reader = ahead;
-    }
-    return rc;
 }
 
 int cpni_reader_skip(struct cpni_reader *reader)

@@ -45,8 +45,8 @@ struct cpni_reader {
     const uint8_t *end;
 };
 
-/* The next token; of a container its head only, its elements follow. CPN_EPROTO for bytes that end early, a byte
- * that begins no value, and a length or count larger than the bytes left; the reader stays where it was. */
+/* The next token; of a container its head only, its elements follow. CPN_EPROTO for bytes that end early, a byte that
+ * begins no value, and a length or count larger than the bytes left; there is nothing more to read then. */
 int cpni_reader_next(struct cpni_reader *reader, struct cpni_token *token);
 
 /* Past one whole value, whatever it is. CPN_EPROTO as above and for one nested deeper than CPNI_SKIP_DEPTH. */
