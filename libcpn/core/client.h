@@ -4,7 +4,14 @@
 
 /* A client's decisions: which submissions the master has, which must be sent again after a break or BUSY, which results were
  * delivered already. Fed with events, answers with actions; see event.h, action.h. The same core enrols: with a token's key the
- * role asks ENROL instead (config.enrol). */
+ * role asks ENROL instead (config.enrol).
+ *
+ * What is told: WELCOME (of nothing but that the master is there), ACCEPTED, one RESULT per task (code and text say it when the master
+ * refused it, its deadline passed or it was cancelled), the answers to EV_ASK (REPLY, PUBLISHED, DONE, or REFUSED with its request),
+ * BYE (the master is gone for now; code and text say why), REFUSED with request 0 (for good: nothing more will be tried; tasks and requests are told as failed
+ * after it).
+ * A RESULT with image_root: the blob is in the store, and a DISK REMOVE of it follows in the same list; so the role queues its read of
+ * it while it carries out the TELL. Blobs of inputs are removed in the same way when their task is over. */
 #ifndef CPNI_CORE_CLIENT_H
 #define CPNI_CORE_CLIENT_H
 
@@ -23,6 +30,8 @@ struct cpni_client_config {
 
 int cpni_client_core_new(const struct cpni_client_config *config, const struct cpni_now *now, struct cpni_client_core **out);
 void cpni_client_core_free(struct cpni_client_core *core);
+/* 0; CPN_ENOMEM. For SUBMIT and ASK also CPN_EBUSY, CPN_EEXISTS (the id is in use), CPN_ECLOSED or why the network refuses this client:
+ * then nothing was taken. */
 int cpni_client_core_step(struct cpni_client_core *core, const struct cpni_event *event, const struct cpni_now *now,
                           struct cpni_actions *actions);
 int64_t cpni_client_core_deadline(const struct cpni_client_core *core);

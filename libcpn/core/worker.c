@@ -156,11 +156,7 @@ void cpni_worker_core_free(struct cpni_worker_core *core)
         cpni_worker_drop(core, attempt, &nowhere);
     }
     cpni_worker_forget_models(core);
-    struct cpni_worker_file *file, *next;
-    HASH_ITER(hh, core->files, file, next) {
-        HASH_DEL(core->files, file);
-        cpni_free(file);
-    }
+    cpni_keep_free(&core->keep);
     cpni_actions_free(&nowhere);
     cpni_transfer_free(core->transfer);
     cpni_heap_free(&core->timeouts);

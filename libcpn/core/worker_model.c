@@ -94,10 +94,10 @@ static void tell(struct cpni_worker_core *core, struct cpni_model *model, struct
 static int hold_files(struct cpni_worker_core *core, struct cpni_model *model, struct cpni_actions *actions)
 {
     for (uint32_t i = 0; i < model->manifest.file_count; i++) {
-        int rc = cpni_worker_file_use(core, &model->manifest.files[i].root);
+        int rc = cpni_keep_use(&core->keep, &model->manifest.files[i].root);
         if (rc < 0) {
             while (i-- > 0) {
-                cpni_worker_file_drop(core, &model->manifest.files[i].root, actions);
+                cpni_keep_drop(&core->keep, &model->manifest.files[i].root, actions);
             }
             return rc;
         }
@@ -121,7 +121,7 @@ static void release(struct cpni_worker_core *core, struct cpni_model *model, str
         }
     }
     for (uint32_t i = 0; model->holds && i < model->manifest.file_count; i++) {
-        cpni_worker_file_drop(core, &model->manifest.files[i].root, actions);
+        cpni_keep_drop(&core->keep, &model->manifest.files[i].root, actions);
     }
     model->holds = false;
     model->waiting = false;

@@ -3,13 +3,14 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* What the files of the worker's core share; nobody else includes it. worker.c steps and tells its inventory, worker_task.c takes tasks
- * and gives them to slots, worker_result.c keeps results until they are acknowledged, worker_model.c prepares and discards models,
- * worker_file.c knows which blobs are still needed. */
+ * and gives them to slots, worker_result.c keeps results until they are acknowledged, worker_model.c prepares and discards models;
+ * worker_requires.c reads what a manifest requires. */
 #ifndef CPNI_WORKER_PRIV_H
 #define CPNI_WORKER_PRIV_H
 
 #include "base/hash.h"
 #include "base/heap.h"
+#include "core/keep.h"
 #include "core/transfer.h"
 #include "core/uplink.h"
 #include "core/worker.h"
@@ -89,13 +90,6 @@ struct cpni_model {
     uint64_t told_done;
 };
 
-/* A blob of the store that somebody still needs: the same bytes may be the input of two tasks, or a model's sample. */
-struct cpni_worker_file {
-    UT_hash_handle hh; /* by root */
-    struct cpn_hash root;
-    uint32_t users;
-};
-
 struct cpni_worker_core {
     struct cpni_uplink uplink;
     struct cpni_transfer *transfer;
@@ -108,7 +102,7 @@ struct cpni_worker_core {
     struct cpni_heap timeouts;       /* of those that wait */
     struct cpni_slot *slots;
     struct cpni_model *models;       /* in order of arrival */
-    struct cpni_worker_file *files;
+    struct cpni_keep keep;           /* inputs, images and model files in the store */
     uint64_t next_serial;
     uint32_t fetching, queued, running, importing, unacked; /* attempts by state */
     uint64_t input_bytes;                                    /* of those not yet done */
@@ -149,10 +143,6 @@ void cpni_worker_ack(struct cpni_worker_core *core, const struct cpni_msg_ack *m
 void cpni_worker_send_results(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_send_result(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions);
 uint32_t cpni_worker_credit(const struct cpni_worker_core *core);
-
-/* worker_file.c */
-int cpni_worker_file_use(struct cpni_worker_core *core, const struct cpn_hash *root);
-void cpni_worker_file_drop(struct cpni_worker_core *core, const struct cpn_hash *root, struct cpni_actions *actions);
 
 /* worker_model.c */
 bool cpni_worker_serves(const struct cpni_worker_core *core, const struct cpni_msg_task *task);

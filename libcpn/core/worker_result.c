@@ -186,7 +186,7 @@ void cpni_worker_imported(struct cpni_worker_core *core, const struct cpni_event
         import_image(core, attempt, actions);
         return;
     }
-    int rc = event->code != 0 ? event->code : cpni_worker_file_use(core, &event->root);
+    int rc = event->code != 0 ? event->code : cpni_keep_use(&core->keep, &event->root);
     if (rc < 0) {
         give_back(core, attempt, rc, event->text != NULL && rc == event->code ? event->text : cpn_strerror(rc), actions);
         return;
@@ -236,7 +236,7 @@ void cpni_worker_ack(struct cpni_worker_core *core, const struct cpni_msg_ack *m
     if (cpni_hash_is_zero(&attempt->result.image_root)) {
         measure(&core->rtt_us, core->now.mono_us - attempt->sent_us);
     } else {
-        cpni_worker_file_drop(core, &attempt->result.image_root, actions);
+        cpni_keep_drop(&core->keep, &attempt->result.image_root, actions);
     }
     cpni_worker_drop(core, attempt, actions);
     grant(core, actions);

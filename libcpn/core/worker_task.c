@@ -74,7 +74,7 @@ void cpni_worker_drop_input(struct cpni_worker_core *core, struct cpni_attempt *
     attempt->input_name = NULL;
     if (attempt->has_file) {
         attempt->has_file = false;
-        cpni_worker_file_drop(core, &attempt->input_root, actions);
+        cpni_keep_drop(&core->keep, &attempt->input_root, actions);
     }
 }
 
@@ -191,7 +191,7 @@ static int begin_input(struct cpni_worker_core *core, struct cpni_attempt *attem
         cpni_worker_set_state(core, attempt, CPNI_ATTEMPT_QUEUED);
         return 0;
     }
-    int rc = cpni_worker_file_use(core, &attempt->input_root);
+    int rc = cpni_keep_use(&core->keep, &attempt->input_root);
     if (rc == 0) {
         attempt->has_file = true;
         rc = cpni_transfer_fetch(core->transfer, CPNI_FETCH_INPUT | attempt->serial, CPNI_TRANSFER_MASTER, &attempt->input_root,
