@@ -78,7 +78,7 @@
 #define CPNI_BLOB_JOB_BYTES_MAX (64ull << 20) /* payload of waiting jobs and unread answers: 64 chunks in flight */
 
 /* ---- durable state (store/state) ---- */
-#define CPNI_STATE_WAITING_MAX 65536        /* commands not yet answered, about 50 MiB: a second of full load on a slow disk */
+#define CPNI_STATE_WAITING_MAX 32768        /* commands not yet answered, 28 MiB: half a second of full load on a slow disk */
 #define CPNI_STATE_BATCH_MAX 4096           /* commands in one transaction, so that the first does not wait for ever */
 #define CPNI_STATE_QUERY_MAX 256            /* event queries waiting or unread */
 #define CPNI_STATE_EVENTS_MAX 100000        /* rows of the event ring: about 20 MiB on disk */

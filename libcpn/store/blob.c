@@ -122,7 +122,7 @@ int cpni_blobs_add(struct cpni_blobs *blobs, const struct cpn_hash *root, uint64
     entry->class = class;
     entry->complete = complete;
     HASH_ADD(hh, blobs->entries, root, sizeof entry->root, entry);
-    if (entry->hh.tbl == NULL) { /* uthash was out of memory */
+    if (cpni_hash_missed(entry)) {
         cpni_free(entry);
         return cpni_blobs_fail_memory(blobs);
     }

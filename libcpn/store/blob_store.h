@@ -10,13 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/alloc.h"
-
-#define HASH_NONFATAL_OOM 1
-#define uthash_malloc(size) cpni_malloc(size)
-#define uthash_free(memory, size) cpni_free(memory)
-#include <uthash.h>
-
+#include "base/hash.h"
 #include "store/blob.h"
 
 /* One blob of the index. */

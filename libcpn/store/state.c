@@ -67,7 +67,9 @@ struct cpni_state_item *cpni_state_take(struct cpni_state_queue *queue)
 
 static void free_item(struct cpni_state_item *item)
 {
-    cpni_bytes_unref(item->command.payload);
+    if (!item->answer.query) {
+        cpni_bytes_unref(item->command.payload);
+    }
     cpni_state_answer_clear(&item->answer);
     cpni_free(item);
 }

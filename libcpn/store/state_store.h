@@ -15,10 +15,16 @@
 /* One submit or query, from the owner to the helper thread and back. */
 struct cpni_state_item {
     struct cpni_state_item *next;
-    struct cpni_command_key key;
-    struct cpni_command command; /* payload referenced */
-    struct cpni_state_filter filter;
-    uint32_t limit;
+    union { /* by answer.query */
+        struct {
+            struct cpni_command_key key;
+            struct cpni_command command; /* payload referenced */
+        };
+        struct {
+            struct cpni_state_filter filter;
+            uint32_t limit;
+        };
+    };
     struct cpni_state_answer answer;
 };
 

@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -29,6 +31,9 @@ static int teardown(void **state)
 {
     fault_vfs_fail(0, 0, FAULT_VFS_IO);
     fault_vfs_slow(0);
+    char small[160];
+    snprintf(small, sizeof small, "%s/small", ((struct state_fixture *)*state)->dir);
+    umount2(small, MNT_DETACH); /* left by a test that failed */
     state_fixture_end(*state);
     return 0;
 }
@@ -171,6 +176,51 @@ static void a_full_disk_is_told_and_ends(void **state)
     assert_int_equal(tasks_on_disk(f), 1);
 }
 
+/* The same with a real one: a file system of 2 MiB is filled, told of, given room again. What was answered is all
+ * there. */
+static void a_real_full_disk(void **state)
+{
+    struct state_fixture *f = *state;
+    struct cpni_state_answer answer;
+    char small[160], command[400];
+    snprintf(small, sizeof small, "%s/small", f->dir);
+    assert_int_equal(mkdir(small, 0700), 0);
+    if (mount("none", small, "tmpfs", 0, "size=2m") < 0) {
+        skip();
+    }
+    cpni_state_close(f->state);
+    snprintf(f->store, sizeof f->store, "%s/small/state", f->dir);
+    f->options.vfs = NULL;
+    f->options.retry_ms = 50;
+    state_fixture_open(f);
+    assert_int_equal(cpni_state_start(f->state), 0);
+    add_node(f);
+    snprintf(command, sizeof command, "cat /dev/zero > %s/filler 2> /dev/null", small);
+    assert_int_not_equal(system(command), 0);
+    uint64_t committed = 0;
+    struct cpni_command c = COMMAND(NODE_STATS, node_stats, .key = key_of(1), .tasks = 1);
+    struct cpni_commit got;
+    for (int i = 0; (got = commit(f->state, &c)).status == CPNI_COMMITTED; i++) {
+        assert_true(i < 10000);
+        committed++;
+    }
+    assert_int_equal(got.status, CPNI_UNKNOWN);
+    assert_int_equal(got.code, CPN_ENOSPC);
+    submit_task(f);
+    wait_answer(f->state, &answer);
+    assert_int_equal(answer.commit.status, CPNI_UNKNOWN);
+    snprintf(command, sizeof command, "rm %s/filler", small);
+    assert_int_equal(system(command), 0);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(commit(f->state, &c).status, CPNI_COMMITTED);
+        committed++;
+    }
+    assert_int_equal(tasks_on_disk(f), committed);
+    cpni_state_close(f->state);
+    f->state = NULL;
+    assert_int_equal(umount(small), 0);
+}
+
 /* Closing does not wait for a disk that is gone. */
 static void closed_in_trouble(void **state)
 {
@@ -248,6 +298,7 @@ int main(void)
         TEST(the_queue_is_bounded),
         TEST(every_single_failure_is_outlived),
         TEST(a_full_disk_is_told_and_ends),
+        TEST(a_real_full_disk),
         TEST(closed_in_trouble),
         TEST(opening_can_fail_anywhere),
         TEST(out_of_memory),
