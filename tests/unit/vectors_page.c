@@ -182,7 +182,7 @@ static void limits_are_stated(void **state)
         { ".SS Liveness", "(%llu by default)", CPNI_HEARTBEAT_MS },
         { ".SS Liveness", "(%llu) without a packet", CPNI_GONE_MS },
         { ".SH TASKS", "over %llu bytes travel as blobs", CPNI_INLINE_BYTES_MAX },
-        { ".SS Failures", "after %llu of them the task is parked", CPNI_ATTEMPTS_POISON },
+        { ".SS Failures", "after %llu of them (or max_attempts) the task is parked", CPNI_ATTEMPTS_POISON },
         { ".SS Manifests", "at most %llu bytes", CPNI_MANIFEST_BYTES_MAX },
         { ".SS Manifests", "STR (1 to %llu bytes, no '/'", CPNI_FILE_NAME_BYTES_MAX },
         { ".SS Manifests", "key STR (1 to %llu bytes)", CPNI_NAME_BYTES_MAX - 1 },
