@@ -127,7 +127,7 @@ struct cpni_state_filter {
     char model[CPNI_NAME];
     char id[CPNI_EVENT_ID];
     uint8_t level_min;
-    uint64_t before; /* number; 0: from the newest on */
+    uint64_t after, before; /* numbers, both exclusive; 0: no bound */
     int64_t since_wall_us; /* 0: any */
 };
 /* At most `limit` rows (capped at CPNI_STATE_EVENTS_READ_MAX). */

@@ -16,7 +16,7 @@
 #define SELECT_EVENTS "SELECT " CPNI_EVENT_COLUMNS " FROM event WHERE "
 #define AND_THE_REST                                                                                                   \
     " AND (?3 IS NULL OR model = ?3) AND (?4 IS NULL OR id = ?4) AND level >= ?5 AND number < ?6 AND wall >= ?7"       \
-    " ORDER BY number DESC LIMIT ?8"
+    " AND number > ?9 ORDER BY number DESC LIMIT ?8"
 
 static bool is_zero(const void *data, size_t size)
 {
@@ -46,6 +46,7 @@ static sqlite3_stmt *prepare(struct cpni_state *state, const struct cpni_state_f
     cpni_bind_number(rows, 6, filter->before == 0 ? INT64_MAX : (int64_t)filter->before);
     cpni_bind_number(rows, 7, filter->since_wall_us == 0 ? INT64_MIN : filter->since_wall_us);
     cpni_bind_number(rows, 8, limit);
+    cpni_bind_number(rows, 9, (int64_t)filter->after);
     return rows;
 }
 

@@ -417,6 +417,11 @@ static void events_are_found(void **state)
     assert_int_equal(answer.events_count, 3);
     assert_int_equal(answer.events[0].number, 49);
     cpni_state_answer_clear(&answer);
+    filter = (struct cpni_state_filter) { .after = 45, .before = 50 };
+    query(f, &filter, 100, &answer);
+    assert_int_equal(answer.events_count, 4);
+    assert_int_equal(answer.events[3].number, 46);
+    cpni_state_answer_clear(&answer);
     filter = (struct cpni_state_filter) { .model = "none" };
     query(f, &filter, 3, &answer);
     assert_int_equal(answer.events_count, 0);
