@@ -18,6 +18,7 @@
 
 #include <cpn/error.h>
 
+#include "base/alloc.h"
 #include "wire/manifest_json.h"
 
 static char why[CPNI_WHY];
@@ -174,6 +175,24 @@ static void missing_parts_are_named(void **state)
     assert_non_null(strstr(why, "/nonexistent/bundle: No such file or directory; expected the directory of a bundle"));
 }
 
+static void any_allocation_may_fail(void **state)
+{
+    struct scratch *scratch = *state;
+    put(scratch, "model.json",
+        "{\"name\":\"m\",\"backend\":\"b\",\"parameters\":{\"x\":1},\"requires\":{\"memory\":\"1 GiB\"}}");
+    int rc = CPN_ENOMEM;
+    for (unsigned nth = 1; rc < 0; nth++) {
+        struct cpni_arena arena = { 0 };
+        struct cpni_manifest manifest;
+        cpni_alloc_fail(nth);
+        rc = cpni_bundle_read(scratch->dir, &arena, &manifest, why);
+        cpni_alloc_fail(0);
+        assert_true(rc == 0 || rc == CPN_ENOMEM);
+        assert_true(rc == 0 || strcmp(why, "out of memory") == 0);
+        cpni_arena_free(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +200,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(files_may_be_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(errors_name_file_and_field, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_parts_are_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(any_allocation_may_fail, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
