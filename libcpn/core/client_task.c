@@ -465,7 +465,7 @@ void cpni_client_timers(struct cpni_client_core *core, struct cpni_actions *acti
         if (submission->state == CPNI_SUBMISSION_OVER) {
             drop(core, submission, actions);
         } else if (!graced && cpni_uplink_ready(&core->uplink) && submission->sent_once) {
-            cpni_heap_move(&core->timers, entry, submission->deadline_us + (int64_t)CPNI_CLIENT_GRACE_MS * 1000);
+            cpni_heap_move(&core->timers, entry, submission->deadline_us + (int64_t)CPNI_CLIENT_DEADLINE_GRACE_MS * 1000);
         } else {
             end(core, submission, CPN_ETIMEDOUT, CPNI_FAILURE_DEADLINE,
                 cpni_uplink_ready(&core->uplink) ? "the deadline passed" : "the deadline passed; the master cannot be reached", actions);

@@ -50,7 +50,7 @@
 #define CPNI_CLIENT_TASKS_MAX 65536 /* submitted and not yet answered, those that wait for the window included */
 #define CPNI_CLIENT_BYTES_MAX (256ull * 1024 * 1024) /* their inline inputs */
 #define CPNI_CLIENT_ASKS_MAX 256    /* requests without an answer */
-#define CPNI_CLIENT_GRACE_MS 500    /* after a deadline: the master's own word on it is better than ours, if it is reachable */
+#define CPNI_CLIENT_DEADLINE_GRACE_MS 500 /* after a deadline: the master's own word on it is better than ours, if it is reachable */
 #define CPNI_CLIENT_CANCEL_MS 60000 /* so long is a cancelled task's id kept, to say CANCEL again after a break */
 
 /* ---- transfer ---- */
