@@ -65,7 +65,7 @@ static uint32_t count_bits(const uint8_t *bitmap, uint32_t count)
 {
     uint32_t bits = 0;
     for (uint32_t i = 0; i < count; i++) {
-        bits += (bitmap[i / 8] >> (i % 8)) & 1u;
+        bits += ((uint32_t)bitmap[i / 8] >> (i % 8)) & 1u;
     }
     return bits;
 }

@@ -170,7 +170,19 @@ void cpni_receive_again(struct cpni_transfer *transfer, struct cpni_transfer_fet
 void cpni_receive_stalled(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, struct cpni_actions *actions);
 void cpni_receive_answer(struct cpni_transfer *transfer, const struct cpni_disk_job *job, const struct cpni_event_disk *event,
                          struct cpni_actions *actions);
-void cpni_receive_unask(struct cpni_transfer_fetching *blob);
+
+/* transfer_ask.c: to the blob's source. */
+void cpni_ask_leaves(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, struct cpni_actions *actions);
+void cpni_ask_chunks(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, struct cpni_actions *actions); /* fills the window */
+void cpni_ask_want(struct cpni_transfer_fetching *blob, bool leaves, uint32_t first, uint32_t count, struct cpni_actions *actions);
+void cpni_ask_expect(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob); /* an answer, from now on, if any is asked for */
+void cpni_ask_nothing(struct cpni_transfer_fetching *blob);
+struct cpni_place *cpni_ask_place(struct cpni_transfer_fetching *blob, uint32_t index); /* of a chunk in the window; NULL */
+
+static inline bool cpni_fetching_has(const struct cpni_transfer_fetching *blob, uint32_t index)
+{
+    return (((uint32_t)blob->have[index / 8] >> (index % 8)) & 1u) != 0;
+}
 
 /* transfer_serve.c */
 void cpni_serve_pump(struct cpni_transfer *transfer, struct cpni_actions *actions);

@@ -26,11 +26,6 @@ static struct cpni_log_about about(const struct cpni_transfer_fetching *blob)
     return who;
 }
 
-static bool bit(const struct cpni_transfer_fetching *blob, uint32_t index)
-{
-    return (blob->have[index / 8] >> (index % 8)) & 1u;
-}
-
 static size_t chunk_size(const struct cpni_transfer_fetching *blob, uint32_t index)
 {
     uint64_t left = blob->size - (uint64_t)index * CPNI_CHUNK_BYTES;
@@ -69,77 +64,6 @@ static void finish(struct cpni_transfer *transfer, struct cpni_transfer_fetching
     }
 }
 
-/* ---- asking ---- */
-
-static void expect(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob)
-{
-    bool asks = blob->state == CPNI_FETCH_LEAVES;
-    for (uint32_t i = 0; i < CPNI_TRANSFER_WINDOW && blob->state == CPNI_FETCH_CHUNKS; i++) {
-        asks = asks || blob->places[i].state == CPNI_PLACE_ASKED;
-    }
-    cpni_heap_move(&transfer->stalls, &blob->stall, asks ? transfer->now.mono_us + (int64_t)CPNI_TRANSFER_STALL_MS * 1000 : INT64_MAX);
-}
-
-static void want(struct cpni_transfer_fetching *blob, bool leaves, uint32_t first, uint32_t count, struct cpni_actions *actions)
-{
-    struct cpni_msg msg = { .type = CPNI_MSG_WANT };
-    msg.want.root = blob->root;
-    msg.want.leaves = leaves;
-    msg.want.first = first;
-    msg.want.count = count;
-    msg.want.size = blob->size;
-    cpni_actions_send(actions, blob->source->link.conn, blob->source->link.link, &msg);
-}
-
-static void ask_leaves(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, struct cpni_actions *actions)
-{
-    blob->state = CPNI_FETCH_LEAVES;
-    want(blob, true, 0, 0, actions);
-    expect(transfer, blob);
-}
-
-static struct cpni_place *place_of(struct cpni_transfer_fetching *blob, uint32_t index)
-{
-    for (uint32_t i = 0; i < CPNI_TRANSFER_WINDOW; i++) {
-        if (blob->places[i].state != CPNI_PLACE_FREE && blob->places[i].index == index) {
-            return &blob->places[i];
-        }
-    }
-    return NULL;
-}
-
-static bool next_missing(struct cpni_transfer_fetching *blob, uint32_t *index)
-{
-    while (blob->cursor < blob->chunks && (bit(blob, blob->cursor) || place_of(blob, blob->cursor) != NULL)) {
-        blob->cursor++;
-    }
-    *index = blob->cursor;
-    return blob->cursor < blob->chunks;
-}
-
-/* Fill the window; neighbours share a request. */
-static void ask_chunks(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, struct cpni_actions *actions)
-{
-    uint32_t first = 0, count = 0, index;
-    for (uint32_t i = 0; i < CPNI_TRANSFER_WINDOW; i++) {
-        struct cpni_place *place = &blob->places[i];
-        if (place->state != CPNI_PLACE_FREE || !next_missing(blob, &index)) {
-            continue;
-        }
-        *place = (struct cpni_place){ .state = CPNI_PLACE_ASKED, .index = index };
-        if (count != 0 && index != first + count) {
-            want(blob, false, first, count, actions);
-            count = 0;
-        }
-        first = count == 0 ? index : first;
-        count++;
-    }
-    if (count != 0) {
-        want(blob, false, first, count, actions);
-    }
-    expect(transfer, blob);
-}
-
 /* Chunks, or what comes after the last one. */
 static void go_on(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, struct cpni_actions *actions)
 {
@@ -149,27 +73,17 @@ static void go_on(struct cpni_transfer *transfer, struct cpni_transfer_fetching 
         cpni_transfer_wait(transfer, blob);
     } else {
         blob->state = CPNI_FETCH_CHUNKS;
-        ask_chunks(transfer, blob, actions);
+        cpni_ask_chunks(transfer, blob, actions);
     }
 }
 
 void cpni_receive_start(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, struct cpni_actions *actions)
 {
     if (blob->have == NULL) {
-        ask_leaves(transfer, blob, actions);
+        cpni_ask_leaves(transfer, blob, actions);
     } else {
         go_on(transfer, blob, actions);
     }
-}
-
-void cpni_receive_unask(struct cpni_transfer_fetching *blob)
-{
-    for (uint32_t i = 0; i < CPNI_TRANSFER_WINDOW; i++) {
-        if (blob->places[i].state == CPNI_PLACE_ASKED) {
-            blob->places[i].state = CPNI_PLACE_FREE;
-        }
-    }
-    blob->cursor = 0;
 }
 
 /* ---- what arrives ---- */
@@ -212,7 +126,7 @@ static void refuse_leaves(struct cpni_transfer *transfer, struct cpni_transfer_f
     if (++blob->leaves_refused > CPNI_TRANSFER_RETRIES) {
         give_up(transfer, blob, CPN_ECORRUPT, why, actions);
     } else {
-        ask_leaves(transfer, blob, actions);
+        cpni_ask_leaves(transfer, blob, actions);
     }
 }
 
@@ -263,29 +177,29 @@ static void refuse_chunk(struct cpni_transfer *transfer, struct cpni_transfer_fe
         give_up(transfer, blob, CPN_ECORRUPT, why, actions);
     } else {
         place->state = CPNI_PLACE_ASKED;
-        want(blob, false, place->index, 1, actions);
-        expect(transfer, blob);
+        cpni_ask_want(blob, false, place->index, 1, actions);
+        cpni_ask_expect(transfer, blob);
     }
 }
 
 static void chunk(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, const struct cpni_msg_chunk *msg,
                   struct cpni_actions *actions)
 {
-    struct cpni_place *place = place_of(blob, msg->index);
+    struct cpni_place *place = cpni_ask_place(blob, msg->index);
     if (msg->data == NULL || msg->data->size != chunk_size(blob, msg->index)) {
         refuse_chunk(transfer, blob, place, "it has the wrong size", actions);
         return;
     }
     place->data = cpni_bytes_ref(msg->data);
     write_chunk(transfer, blob, place, actions);
-    expect(transfer, blob);
+    cpni_ask_expect(transfer, blob);
 }
 
 static void missing(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, const struct cpni_msg_missing *msg,
                     struct cpni_actions *actions)
 {
     if (msg->code == CPN_EBUSY || msg->code == CPN_EAGAIN) {
-        struct cpni_place *place = blob->state == CPNI_FETCH_CHUNKS ? place_of(blob, msg->index) : NULL;
+        struct cpni_place *place = blob->state == CPNI_FETCH_CHUNKS ? cpni_ask_place(blob, msg->index) : NULL;
         if (place != NULL && place->state == CPNI_PLACE_ASKED) {
             place->state = CPNI_PLACE_FREE;
             blob->cursor = 0;
@@ -307,7 +221,7 @@ static bool expected(struct cpni_transfer_fetching *blob, const struct cpni_tran
     case CPNI_MSG_LEAVES:
         return blob->state == CPNI_FETCH_LEAVES;
     case CPNI_MSG_CHUNK: {
-        const struct cpni_place *place = blob->state == CPNI_FETCH_CHUNKS ? place_of(blob, msg->chunk.index) : NULL;
+        const struct cpni_place *place = blob->state == CPNI_FETCH_CHUNKS ? cpni_ask_place(blob, msg->chunk.index) : NULL;
         return place != NULL && place->state == CPNI_PLACE_ASKED;
     }
     default:
@@ -351,7 +265,7 @@ static bool take_bitmap(struct cpni_transfer_fetching *blob, const struct cpni_b
     blob->have = have;
     blob->have_count = 0;
     for (uint32_t i = 0; i < blob->chunks; i++) {
-        blob->have_count += bit(blob, i);
+        blob->have_count += cpni_fetching_has(blob, i);
     }
     blob->cursor = 0;
     return true;
@@ -391,7 +305,7 @@ static void begun(struct cpni_transfer *transfer, struct cpni_transfer_fetching 
 static void written(struct cpni_transfer *transfer, struct cpni_transfer_fetching *blob, uint32_t index,
                     const struct cpni_event_disk *event, struct cpni_actions *actions)
 {
-    struct cpni_place *place = place_of(blob, index);
+    struct cpni_place *place = cpni_ask_place(blob, index);
     if (place == NULL || place->state != CPNI_PLACE_WRITING) {
         return;
     }
@@ -411,7 +325,7 @@ static void written(struct cpni_transfer *transfer, struct cpni_transfer_fetchin
     cpni_bytes_unref(place->data);
     *place = (struct cpni_place){ 0 };
     blob->stalls = 0;
-    if (!bit(blob, index)) {
+    if (!cpni_fetching_has(blob, index)) {
         blob->have[index / 8] = (uint8_t)(blob->have[index / 8] | 1u << (index % 8));
         blob->have_count++;
     }
@@ -471,13 +385,13 @@ void cpni_receive_again(struct cpni_transfer *transfer, struct cpni_transfer_fet
         begin(transfer, blob, CPNI_JOB_CHECK, actions);
         break;
     case CPNI_FETCH_LEAVES:
-        ask_leaves(transfer, blob, actions);
+        cpni_ask_leaves(transfer, blob, actions);
         break;
     case CPNI_FETCH_VERIFY:
         begin(transfer, blob, CPNI_JOB_VERIFY, actions);
         break;
     case CPNI_FETCH_CHUNKS:
-        ask_chunks(transfer, blob, actions);
+        cpni_ask_chunks(transfer, blob, actions);
         break;
     case CPNI_FETCH_FINISH:
         finish(transfer, blob, actions);
@@ -499,9 +413,9 @@ void cpni_receive_stalled(struct cpni_transfer *transfer, struct cpni_transfer_f
     } else if (cpni_transfer_others_wait(transfer, blob)) {
         cpni_transfer_detach(transfer, blob); /* its place is better used by another; it comes last now */
     } else if (blob->state == CPNI_FETCH_LEAVES) {
-        ask_leaves(transfer, blob, actions);
+        cpni_ask_leaves(transfer, blob, actions);
     } else {
-        cpni_receive_unask(blob);
-        ask_chunks(transfer, blob, actions);
+        cpni_ask_nothing(blob);
+        cpni_ask_chunks(transfer, blob, actions);
     }
 }

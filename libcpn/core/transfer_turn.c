@@ -105,7 +105,7 @@ void cpni_transfer_detach(struct cpni_transfer *transfer, struct cpni_transfer_f
     if (source == NULL) {
         return;
     }
-    cpni_receive_unask(blob);
+    cpni_ask_nothing(blob);
     cpni_heap_move(&transfer->stalls, &blob->stall, INT64_MAX);
     blob->source = NULL;
     source->active--;
