@@ -5,9 +5,12 @@
 /* See arena.h. */
 #include "arena.h"
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdint.h>
 #include <string.h>
+
+#include <cpn/error.h>
 
 #include "alloc.h"
 
@@ -20,24 +23,42 @@ struct cpni_arena_block {
     alignas(max_align_t) uint8_t data[];
 };
 
-void *cpni_arena_alloc(struct cpni_arena *arena, size_t size)
+static struct cpni_arena_block *add_block(struct cpni_arena *arena, size_t room)
 {
-    const size_t align = alignof(max_align_t);
-    if (size > SIZE_MAX / 2) {
-        return NULL;
-    }
-    size = (size + align - 1) / align * align;
-    struct cpni_arena_block *block = arena->blocks;
-    if (block == NULL || block->size - block->used < size) {
-        size_t room = size > BLOCK_SIZE ? size : BLOCK_SIZE;
-        block = cpni_malloc(sizeof *block + room);
-        if (block == NULL) {
-            return NULL;
-        }
+    struct cpni_arena_block *block = cpni_malloc(sizeof *block + room);
+    if (block != NULL) {
         block->next = arena->blocks;
         block->used = 0;
         block->size = room;
         arena->blocks = block;
+    }
+    return block;
+}
+
+static size_t rounded(size_t size)
+{
+    const size_t align = alignof(max_align_t);
+    return (size + align - 1) / align * align;
+}
+
+int cpni_arena_reserve(struct cpni_arena *arena, size_t size)
+{
+    assert(arena->blocks == NULL);
+    return add_block(arena, rounded(size)) == NULL ? CPN_ENOMEM : 0;
+}
+
+void *cpni_arena_alloc(struct cpni_arena *arena, size_t size)
+{
+    if (size > SIZE_MAX / 2) {
+        return NULL;
+    }
+    size = rounded(size);
+    struct cpni_arena_block *block = arena->blocks;
+    if (block == NULL || block->size - block->used < size) {
+        block = add_block(arena, size > BLOCK_SIZE ? size : BLOCK_SIZE);
+        if (block == NULL) {
+            return NULL;
+        }
     }
     void *memory = block->data + block->used;
     block->used += size;

@@ -15,6 +15,8 @@ struct cpni_arena {
 
 void *cpni_arena_alloc(struct cpni_arena *arena, size_t size); /* zeroed, aligned for any type; NULL when out of memory */
 void *cpni_arena_memdup(struct cpni_arena *arena, const void *data, size_t size);
+/* A first block of exactly `size` bytes (rounded up), for something small that is kept for long. CPN_ENOMEM. The arena is empty. */
+int cpni_arena_reserve(struct cpni_arena *arena, size_t size);
 void cpni_arena_reset(struct cpni_arena *arena); /* keeps one block for the next step */
 void cpni_arena_free(struct cpni_arena *arena);
 

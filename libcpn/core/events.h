@@ -44,7 +44,45 @@
     /* client */ \
     X(TASK_SUBMITTED, "CPN-TASK-SUBMITTED", DEBUG, "a task was sent to the master") \
     X(TASK_BUSY, "CPN-TASK-BUSY", DEBUG, "the master's queue is full: the task is sent again later") \
-    X(TASK_DELIVERED, "CPN-TASK-DELIVERED", DEBUG, "a result was handed to the program")
+    X(TASK_DELIVERED, "CPN-TASK-DELIVERED", DEBUG, "a result was handed to the program") \
+    /* master: links and registry */ \
+    X(NODE_ENROLLED, "CPN-NODE-ENROLLED", INFO, "a node's key was bound by a join token") \
+    X(USER_ENROLLED, "CPN-USER-ENROLLED", INFO, "a user's key was bound by a join token") \
+    X(ENROL_REFUSED, "CPN-ENROL-REFUSED", WARN, "a join token was refused") \
+    X(NODE_JOINED, "CPN-NODE-JOINED", INFO, "a node came for the first time since the master started") \
+    X(NODE_RETURNED, "CPN-NODE-RETURNED", INFO, "a node that was gone, or its next process, came back") \
+    X(NODE_LEFT, "CPN-NODE-LEFT", INFO, "a node said goodbye") \
+    X(NODE_LOST, "CPN-NODE-LOST", WARN, "a node is silent for too long; its tasks run elsewhere") \
+    X(NODE_COPIED, "CPN-NODE-COPIED", ERROR, "two processes use one node's identity; the newer was refused") \
+    X(NODE_DRAINING, "CPN-NODE-DRAINING", INFO, "a node gets no more tasks") \
+    X(NODE_RESUMED, "CPN-NODE-RESUMED", INFO, "a drained node gets tasks again") \
+    X(CLIENT_JOINED, "CPN-CLIENT-JOINED", DEBUG, "a client process came") \
+    X(CLIENT_LEFT, "CPN-CLIENT-LEFT", DEBUG, "a client process said goodbye") \
+    X(CLIENT_LOST, "CPN-CLIENT-LOST", INFO, "a client process is silent for too long") \
+    X(KEY_REVOKED, "CPN-KEY-REVOKED", WARN, "a node's or user's key was revoked") \
+    X(CONN_DROPPED, "CPN-CONN-DROPPED", WARN, "a connection that sends what it must not was dropped") \
+    X(TOKEN_CREATED, "CPN-TOKEN-CREATED", INFO, "a join token was created") \
+    X(TOKEN_REVOKED, "CPN-TOKEN-REVOKED", INFO, "a join token was revoked") \
+    X(RIGHT_CHANGED, "CPN-RIGHT-CHANGED", INFO, "a user was given the right to publish models, or lost it") \
+    X(COMMIT_FAILED, "CPN-COMMIT-FAILED", ERROR, "the store could not make a change durable") \
+    /* master: tasks */ \
+    X(TASK_ACCEPTED, "CPN-TASK-ACCEPTED", DEBUG, "a task was accepted") \
+    X(TASK_PLACED, "CPN-TASK-PLACED", DEBUG, "a task was sent to a node") \
+    X(TASK_DONE, "CPN-TASK-DONE", DEBUG, "a task has its result") \
+    X(TASK_REQUEUED, "CPN-TASK-REQUEUED", INFO, "a task lost its node and is placed again; counts as no failure") \
+    X(TASK_RETRY, "CPN-TASK-RETRY", WARN, "an attempt crashed or timed out; the task is tried again") \
+    X(TASK_POISON, "CPN-TASK-POISON", ERROR, "a task crashed or timed out too often and is parked") \
+    X(TASK_DEADLINE, "CPN-TASK-DEADLINE", WARN, "a task's deadline passed") \
+    X(TASK_ADOPTED, "CPN-TASK-ADOPTED", INFO, "work in flight from an earlier term was taken over, not restarted") \
+    X(TASK_UNCLAIMED, "CPN-TASK-UNCLAIMED", INFO, "work of an earlier term that no client asked for was cancelled") \
+    X(TASK_DROPPED, "CPN-TASK-DROPPED", INFO, "a task was cancelled, or its client is gone for good") \
+    X(QUEUE_FULL, "CPN-QUEUE-FULL", WARN, "submissions are turned away with BUSY") \
+    X(SETTLED, "CPN-SETTLED", INFO, "after a start: the nodes are back, or were waited for; tasks are placed from now on") \
+    /* master: models */ \
+    X(MODEL_PUBLISHED, "CPN-MODEL-PUBLISHED", INFO, "a new version of a model was published") \
+    X(MODEL_REFUSED, "CPN-MODEL-REFUSED", WARN, "a model was not accepted") \
+    X(MODEL_REMOVED, "CPN-MODEL-REMOVED", INFO, "a version of a model was removed from the network") \
+    X(MODEL_PREPARING, "CPN-MODEL-PREPARING", DEBUG, "a node was asked to prepare a model")
 /* clang-format on */
 
 enum cpni_log_event {

@@ -36,6 +36,33 @@
 #define CPNI_ATTEMPTS_POISON 3 /* K: crashes or timeouts after which a task is parked */
 #define CPNI_PARKED_MAX 1000   /* parked tasks kept with their evidence */
 
+/* ---- the master's memory of peers and work ---- */
+#define CPNI_IDENTITIES_MAX 65536   /* enrolled nodes and users, revoked ones included: about 40 MiB */
+#define CPNI_CONNS_MAX (3 * CPNI_LINKS_MAX) /* control and bulk of every link, and strangers that did not say HELLO yet */
+#define CPNI_IDENTITY_LINKS_MAX 256 /* processes of one key at a time */
+#define CPNI_CONN_IDLE_MS 30000     /* a connection that never became a link's is forgotten */
+#define CPNI_RESYNC_MS 500          /* at most one RESYNC in so long: a deaf peer must not make the master shout */
+#define CPNI_STRIKES_MAX 32         /* refused or malformed packets until a connection is dropped */
+#define CPNI_CLIENT_GRACE_MS 60000  /* a client that is away so long does not come back: its tasks are cancelled, results dropped */
+#define CPNI_COPIED_MS 60000        /* a replaced process of a node that speaks again within this time lives: a copied identity */
+#define CPNI_CLAIM_MS 10000         /* work of an earlier term waits so long for its client to come back and ask for it */
+#define CPNI_CLAIMS_MAX 16384       /* such attempts and results, in all */
+#define CPNI_CLAIM_BYTES_MAX (64ull * 1024 * 1024) /* of such results */
+#define CPNI_ASKS_MAX 16384         /* commits and reads of the master that are not answered yet */
+#define CPNI_PUBLISHES_MAX 64       /* bundles being received at a time */
+#define CPNI_MODELS_MAX 4096        /* versions of all models that the master knows */
+#define CPNI_MODEL_VERSIONS_KEPT 2  /* versions of a model that nodes keep ready: the newest, and the one it may have to go back to */
+#define CPNI_PRIORITIES 4           /* classes of tasks; a submission's priority 3 and above is the most urgent */
+#define CPNI_SCAN_TASKS 8           /* tasks of a queue that are looked at when the first cannot be placed where a slot is free */
+#define CPNI_SERVICE_US 100000      /* assumed time of a task while nothing was measured */
+#define CPNI_STATS_MS 10000         /* history is committed at most so often */
+#define CPNI_SEEN_MS 60000          /* an idle node's "last seen" is committed so often: a start waits for nodes seen lately */
+#define CPNI_STOP_MS 2000           /* an orderly end waits so long for the store */
+#define CPNI_TOKEN_REPEAT_MS 60000  /* a used-up token still answers the key that used it: its first answer may be lost */
+#define CPNI_TOKEN_TTL_MS_MAX (366ull * 24 * 3600 * 1000)
+#define CPNI_REPLY_ROWS_MAX 256     /* rows of one REPLY: a row with its models stays under 4 KiB */
+#define CPNI_REPLY_HELD_MAX 64      /* models listed with one node in a REPLY */
+
 /* ---- nodes ---- */
 #define CPNI_SLOTS_MAX 256
 #define CPNI_NODE_SURPLUS_TASKS 2 /* credit beyond the slots, so that a slot never waits for the round trip */

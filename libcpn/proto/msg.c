@@ -5,6 +5,7 @@
 /* The field tables of all messages, derived from the lists in msg.h, and the deep copy. */
 #include "proto/msg.h"
 
+#include <stdalign.h>
 #include <string.h>
 
 #include <cpn/error.h>
@@ -304,4 +305,36 @@ int cpni_msg_copy(struct cpni_arena *arena, const struct cpni_msg *from, struct 
     }
     *to = copy;
     return 0;
+}
+
+/* An arena rounds every allocation up to its alignment. */
+static size_t rounded(size_t size)
+{
+    const size_t align = alignof(max_align_t);
+    return (size + align - 1) / align * align;
+}
+
+static size_t fields_bytes(const struct cpni_layout *layout, const uint8_t *body)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < layout->field_count; i++) {
+        const struct cpni_field *field = &layout->fields[i];
+        if (field->kind == CPNI_FIELD_STR) {
+            sum += rounded(((const struct cpni_str *)(const void *)(body + field->offset))->size);
+        } else if (field->kind == CPNI_FIELD_LIST) {
+            uint32_t count = *(const uint32_t *)(const void *)(body + field->count_offset);
+            const uint8_t *list = *(uint8_t *const *)(const void *)(body + field->offset);
+            sum += rounded(count * field->record->size);
+            for (uint32_t k = 0; k < count; k++) {
+                sum += fields_bytes(field->record, list + k * field->record->size);
+            }
+        }
+    }
+    return sum;
+}
+
+size_t cpni_msg_copy_bytes(const struct cpni_msg *msg)
+{
+    const struct cpni_layout *layout = cpni_msg_layout(msg->type);
+    return layout == NULL ? 0 : fields_bytes(layout, (const uint8_t *)&msg->hello);
 }

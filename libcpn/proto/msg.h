@@ -348,6 +348,9 @@ void *cpni_msg_body(struct cpni_msg *msg);
 /* Deep copy: texts and lists into the arena, payload frames by reference (release them with cpni_msg_drop). CPN_ENOMEM. */
 int cpni_msg_copy(struct cpni_arena *arena, const struct cpni_msg *from, struct cpni_msg *to);
 
+/* The most bytes of an arena that a copy takes: for cpni_arena_reserve. */
+size_t cpni_msg_copy_bytes(const struct cpni_msg *msg);
+
 /* Release the payload frames of a copied or decoded message. */
 void cpni_msg_drop(struct cpni_msg *msg);
 
