@@ -4,7 +4,16 @@
 
 /* The master's decisions: which links live, who may do what, which node works on which task and until when, which models go where.
  * Fed with events, answers with actions; see event.h, action.h. The same events give the same actions, to the byte.
- * A step that runs out of memory leaves the state as it was before it and sets actions->failed. */
+ *
+ * A step that runs out of memory leaves a valid state, sets actions->failed and returns CPN_ENOMEM: the role then throws the actions
+ * away, all of them. The core has forgotten every connection, so peers are asked to say HELLO again; keys are announced to ZAP again
+ * with the next step, which the deadline asks for at once.
+ *
+ * Links: the number in WELCOME changes with every HELLO. A peer must ignore whatever comes under an older number, and everything
+ * between its HELLO and the WELCOME: only then do its inventory and what follows WELCOME add up.
+ *
+ * Roles of the same process (packet.local) are trusted: a worker as a node, a client as an admin, each under a key that is made of its
+ * boot id (master_identity.c). */
 #ifndef CPNI_CORE_MASTER_H
 #define CPNI_CORE_MASTER_H
 
