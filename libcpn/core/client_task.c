@@ -407,7 +407,12 @@ static void end(struct cpni_client_core *core, struct cpni_submission *submissio
         cpni_heap_move(&core->timers, &submission->timer, core->now.mono_us + 100000);
         return;
     }
-    if (!submission->sent_once) {
+    /* The master has the result on its hands already: it waits for an ACK, and a CANCEL tells it nothing. */
+    bool has_result = submission->state == CPNI_SUBMISSION_FETCHING && cpni_uplink_ready(&core->uplink);
+    if (has_result) {
+        acknowledge(core, &submission->result.result, actions);
+    }
+    if (has_result || !submission->sent_once) {
         drop(core, submission, actions);
         return;
     }

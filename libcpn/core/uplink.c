@@ -81,6 +81,7 @@ static unsigned say_hello(struct cpni_uplink *uplink, struct cpni_uplink_conn *c
     msg.hello.boot = uplink->boot;
     if (conn == &uplink->bulk) {
         msg.hello.channel = CPNI_CHANNEL_BULK;
+        msg.hello.kind = uplink->kind;
         cpni_actions_send(actions, CPNI_CONN_BULK, 0, &msg);
         return flags;
     }

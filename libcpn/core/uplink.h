@@ -42,6 +42,7 @@ struct cpni_uplink_conn {
 struct cpni_uplink {
     struct cpni_uplink_conn control, bulk;
     struct cpn_id boot;
+    uint32_t kind; /* CPNI_KIND_…, for HELLO; set by the owner */
     /* Fills in the inventory of a HELLO on the control connection; lists and texts must live as long as the step. CPN_ENOMEM. */
     int (*inventory)(void *arg, struct cpni_msg_hello *hello, struct cpni_actions *actions);
     /* Fills in the load figures of a heartbeat. May be NULL. */

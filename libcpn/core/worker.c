@@ -55,7 +55,7 @@ static int list_texts(const struct cpni_str *texts, size_t count, struct cpni_re
 static int inventory(void *arg, struct cpni_msg_hello *hello, struct cpni_actions *actions)
 {
     struct cpni_worker_core *core = arg;
-    hello->kind = CPNI_KIND_WORKER;
+    hello->kind = core->uplink.kind;
     hello->name = core->config.name;
     hello->software = core->config.software;
     hello->slots = core->config.slots;
@@ -133,6 +133,7 @@ int cpni_worker_core_new(const struct cpni_worker_config *config, const struct c
     core->now = *now;
     core->surplus = CPNI_NODE_SURPLUS_TASKS;
     cpni_uplink_init(&core->uplink, &config->boot, inventory, load, core);
+    core->uplink.kind = CPNI_KIND_WORKER;
     int rc = copy_config(core);
     core->config.models = NULL; /* borrowed, and known by now */
     core->config.manifests = NULL;
