@@ -18,7 +18,7 @@
 
 #include "base/alloc.h"
 #include "compute/trainers/dnn.h"
-#include "compute/trainers/random.h"
+#include "base/random.h"
 
 enum { ROWS = 150, INPUTS = 21, CLASSES = 11 };
 

@@ -11,7 +11,7 @@
 
 #include <cpn/error.h>
 
-#include "compute/trainers/random.h"
+#include "base/random.h"
 
 #define STREAM_WEIGHTS UINT64_C(0x7765696768747300) /* "weights" */
 

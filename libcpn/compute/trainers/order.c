@@ -11,7 +11,7 @@
 #include <cpn/error.h>
 
 #include "base/alloc.h"
-#include "compute/trainers/random.h"
+#include "base/random.h"
 
 #define STREAM_ROWS UINT64_C(0x726f777300000000) /* "rows", and the epoch in the low half */
 

@@ -3,7 +3,7 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* See random.h. */
-#include "compute/trainers/random.h"
+#include "random.h"
 
 static uint64_t splitmix(uint64_t *state)
 {
