@@ -149,13 +149,13 @@ static void fetched(struct cpni_master_core *core, struct cpni_mtask *task, cons
         (input ? task->input_blob : task->result_blob)->here = true;
     }
     if (input && outcome->code == 0) {
-        cpni_msched_queue(core, task, false);
+        cpni_msubmit_queue(core, task);
     } else if (input) {
         cpni_mtask_end(core, task, outcome->code, CPNI_FAILURE_INPUT, "the input could not be fetched from its client: %s",
                        outcome->text);
     } else if (outcome->code == 0) {
         cpni_mack(core, task->node->link, &task->id, task->attempt);
-        cpni_mlease_release(task);
+        cpni_mlease_release(core, task);
         cpni_mtask_deliver(core, task);
     } else {
         cpni_mlease_image_failed(core, task, outcome->text);

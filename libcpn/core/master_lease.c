@@ -38,7 +38,7 @@ static void hold(struct cpni_mtask *task, struct cpni_mnode *node, uint64_t expe
     node->lease_us += expected_us;
 }
 
-void cpni_mlease_release(struct cpni_mtask *task)
+void cpni_mlease_release(struct cpni_master_core *core, struct cpni_mtask *task)
 {
     struct cpni_mnode *node = task->node;
     DL_DELETE(node->leases, task);
@@ -46,6 +46,7 @@ void cpni_mlease_release(struct cpni_mtask *task)
     node->lease_bytes -= task->input_size;
     node->lease_us -= task->expected_us;
     task->node = NULL;
+    core->dirty = true; /* the node has room for another */
 }
 
 static void send_task(struct cpni_master_core *core, const struct cpni_mtask *task)
@@ -75,7 +76,7 @@ void cpni_mlease_place(struct cpni_master_core *core, struct cpni_mtask *task, s
 {
     uint64_t service_us = held->service_us != 0 ? held->service_us : held->version->service_us;
     hold(task, held->node, service_us != 0 ? service_us : CPNI_SERVICE_US);
-    task->attempt++;
+    task->attempt = ++task->last_attempt;
     task->state = CPNI_JOB_PLACED;
     task->placed_us = core->now.mono_us;
     task->started_us = 0;
@@ -87,7 +88,8 @@ void cpni_mlease_place(struct cpni_master_core *core, struct cpni_mtask *task, s
 void cpni_mlease_take(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node, uint32_t attempt)
 {
     hold(task, node, CPNI_SERVICE_US);
-    task->attempt = attempt > task->attempt ? attempt : task->attempt;
+    task->attempt = attempt;
+    task->last_attempt = attempt > task->last_attempt ? attempt : task->last_attempt;
     task->state = CPNI_JOB_RUNNING;
     task->placed_us = core->now.mono_us;
     task->started_us = core->now.mono_us;
@@ -98,7 +100,7 @@ void cpni_mlease_take(struct cpni_master_core *core, struct cpni_mtask *task, st
 void cpni_mlease_revoke(struct cpni_master_core *core, struct cpni_mtask *task, int code)
 {
     send_cancel(core, task->node->link, &task->id, task->attempt, code);
-    cpni_mlease_release(task);
+    cpni_mlease_release(core, task);
 }
 
 /* ---- the node is lost, or does not have the task: counts for nothing ---- */
@@ -113,7 +115,7 @@ void cpni_mlease_again(struct cpni_master_core *core, struct cpni_mtask *task, b
     }
     cpni_log(core->out, CPNI_LOG_TASK_REQUEUED, &about, "attempt %u: %s", task->attempt, why);
     if (task->node != NULL) {
-        cpni_mlease_release(task);
+        cpni_mlease_release(core, task);
     }
     cpni_msched_queue(core, task, true);
 }
@@ -166,7 +168,7 @@ void cpni_mlease_returned(struct cpni_master_core *core, struct cpni_mnode *node
     snprintf(why, sizeof why, "handed back: %.*s", (int)(handback->text.size < 256 ? handback->text.size : 256),
              handback->text.size != 0 ? handback->text.text : "");
     struct cpni_mheld *held = cpni_mheld_find(node, task->version);
-    if (held != NULL && handback->code == CPN_ENOTFOUND) { /* it does not have the model after all */
+    if (held != NULL && handback->code == CPN_EMODEL) { /* it does not have the model after all */
         cpni_mheld_set(core, held, CPNI_HELD_NONE, (struct cpni_str){ 0 });
         cpni_mprepare_version(core, task->version);
     }
@@ -247,7 +249,7 @@ static void crashed(struct cpni_master_core *core, struct cpni_mtask *task, stru
     task->crashes++;
     uint32_t limit = task->max_attempts != 0 ? task->max_attempts : core->config.attempts_poison;
     struct cpni_log_about about = cpni_mabout_task(core, task);
-    cpni_mlease_release(task);
+    cpni_mlease_release(core, task);
     if (task->crashes >= limit) {
         cpni_log(core->out, CPNI_LOG_TASK_POISON, &about, "%s", task->text);
         cpni_mtask_park(core, task);
@@ -266,7 +268,7 @@ static void model_failed(struct cpni_master_core *core, struct cpni_mtask *task,
     if (held != NULL) {
         cpni_mheld_set(core, held, CPNI_HELD_FAILED, result->text);
     }
-    cpni_mlease_release(task);
+    cpni_mlease_release(core, task);
     cpni_msched_queue(core, task, true);
     cpni_msched_hopeless(core, task->version);
 }
@@ -326,7 +328,7 @@ void cpni_mlease_commit(struct cpni_master_core *core, struct cpni_mtask *task, 
         }
         return;
     }
-    cpni_mlease_release(task);
+    cpni_mlease_release(core, task);
     cpni_mack(core, node->link, &result->task, result->attempt);
     cpni_mtask_deliver(core, task);
 }

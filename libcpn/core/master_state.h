@@ -227,7 +227,8 @@ struct cpni_mtask {
     int64_t deadline_us;
     struct cpni_mtimer timer;
     enum cpni_job_state state;
-    uint32_t attempt; /* the last one */
+    uint32_t attempt; /* the leased one, or the last that was */
+    uint32_t last_attempt; /* the highest number given so far: an older attempt may be the one that counts */
     uint32_t crashes;
     struct cpni_mnode *node; /* of the lease */
     uint64_t expected_us;
@@ -476,6 +477,7 @@ void cpni_mpublish_free(struct cpni_master_core *core, struct cpni_mpublish *pub
 
 /* ---- tasks (master_task.c, master_submit.c) ---- */
 
+void cpni_msubmit_queue(struct cpni_master_core *core, struct cpni_mtask *task); /* its input is here; may free the task */
 void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit);
 struct cpni_mtask *cpni_mtask_find(const struct cpni_master_core *core, const struct cpn_id *id);
 void cpni_mtask_cancel(struct cpni_master_core *core, struct cpni_mtask *task, const char *why);
@@ -500,7 +502,7 @@ int cpni_mkeep(struct cpni_master_core *core, struct cpni_arena *arena, const st
 
 void cpni_mlease_place(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mheld *held);
 void cpni_mlease_take(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node, uint32_t attempt); /* adopt */
-void cpni_mlease_release(struct cpni_mtask *task);
+void cpni_mlease_release(struct cpni_master_core *core, struct cpni_mtask *task);
 void cpni_mlease_revoke(struct cpni_master_core *core, struct cpni_mtask *task, int code); /* release, and tell the node */
 void cpni_mlease_started(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_started *started);
 void cpni_mlease_result(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_result *result);

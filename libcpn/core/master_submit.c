@@ -192,6 +192,15 @@ static struct cpni_mtask *make(struct cpni_master_core *core, struct cpni_mident
     return task;
 }
 
+void cpni_msubmit_queue(struct cpni_master_core *core, struct cpni_mtask *task)
+{
+    cpni_msched_queue(core, task, false);
+    if (task->version->ready == 0 && task->version->number != 0) {
+        cpni_mprepare_version(core, task->version); /* an old version by its number: the nodes may have let it go */
+        cpni_msched_hopeless(core, task->version);
+    }
+}
+
 static void start(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mlink *from)
 {
     if (cpni_mclaim_adopt(core, task)) {
@@ -201,11 +210,7 @@ static void start(struct cpni_master_core *core, struct cpni_mtask *task, struct
         upload(core, task, from);
         return;
     }
-    cpni_msched_queue(core, task, false);
-    if (task->version->ready == 0 && task->version->number != 0) {
-        cpni_mprepare_version(core, task->version); /* an old version by its number: the nodes may have let it go */
-        cpni_msched_hopeless(core, task->version);
-    }
+    cpni_msubmit_queue(core, task);
 }
 
 void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit)

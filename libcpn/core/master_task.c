@@ -66,7 +66,7 @@ void cpni_mtask_drop_input(struct cpni_master_core *core, struct cpni_mtask *tas
 void cpni_mtask_free(struct cpni_master_core *core, struct cpni_mtask *task)
 {
     if (task->node != NULL) {
-        cpni_mlease_release(task);
+        cpni_mlease_release(core, task);
     } else if (task->state == CPNI_JOB_QUEUED) {
         cpni_msched_unqueue(core, task);
     }
@@ -174,7 +174,7 @@ static void withdraw(struct cpni_master_core *core, struct cpni_mtask *task, int
     case CPNI_JOB_FETCHING:
         cpni_mlease_lose_image(core, task);
         cpni_mack(core, task->node->link, &task->id, task->attempt); /* it may drop the image */
-        cpni_mlease_release(task);
+        cpni_mlease_release(core, task);
         break;
     case CPNI_JOB_PLACED:
     case CPNI_JOB_RUNNING:
