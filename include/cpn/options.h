@@ -13,6 +13,17 @@
 #include <cpn/context.h>
 #include <cpn/log.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define CPN_PORT 7130 /* the master's TCP port unless told otherwise */
+
+/* The version of the library at run time, "0.1.0". Static. Any thread. */
+const char *cpn_version(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -81,19 +81,22 @@ void cpni_midentity_release(struct cpni_master_core *core, struct cpni_midentity
     cpni_midentity_free(core, identity);
 }
 
-static void name_local(struct cpni_midentity *identity, enum cpni_kind kind)
+/* The name that it says in HELLO, with a piece of its boot id behind it when another has that name. */
+static void name_local(const struct cpni_master_core *core, struct cpni_midentity *identity, struct cpni_str wish)
 {
     char hex[CPN_KEY_TEXT];
-    cpn_key_text(&identity->key, hex);
-    char name[CPNI_NAME] = "local-worker-";
-    if (kind == CPNI_KIND_CLIENT) {
-        memcpy(name, "local-client-", sizeof "local-client-");
+    const char *trouble;
+    cpni_str_copy(wish.size != 0 ? wish : cpni_str("local"), identity->name, sizeof identity->name - 9);
+    if (cpni_midentity_named(core, cpni_str(identity->name), &trouble) != identity) {
+        size_t size = strlen(identity->name);
+        identity->name[size] = '-';
+        memcpy(identity->name + size + 1, cpn_key_text(&identity->key, hex), 8);
+        identity->name[size + 9] = 0;
     }
-    memcpy(name + strlen(name), hex, 8); /* zeros follow */
-    memcpy(identity->name, name, sizeof name);
 }
 
-struct cpni_midentity *cpni_midentity_local(struct cpni_master_core *core, const struct cpn_id *boot, enum cpni_kind kind)
+struct cpni_midentity *cpni_midentity_local(struct cpni_master_core *core, const struct cpn_id *boot, enum cpni_kind kind,
+                                            struct cpni_str wish)
 {
     struct cpn_key key;
     memcpy(key.bytes, boot->bytes, sizeof boot->bytes);
@@ -108,7 +111,7 @@ struct cpni_midentity *cpni_midentity_local(struct cpni_master_core *core, const
         identity->local = true;
         identity->enrolled = true;
         identity->first_join_us = core->now.wall_us;
-        name_local(identity, kind);
+        name_local(core, identity, wish);
     }
     return identity;
 }

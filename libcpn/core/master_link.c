@@ -309,7 +309,7 @@ void cpni_mlink_hello(struct cpni_master_core *core, struct cpni_mconn *conn, co
 {
     enum cpni_kind kind = hello->kind == CPNI_KIND_WORKER ? CPNI_KIND_WORKER : CPNI_KIND_CLIENT;
     struct cpni_midentity *identity =
-        conn->local ? cpni_midentity_local(core, &hello->boot, kind) : cpni_midentity_find(core, &conn->key);
+        conn->local ? cpni_midentity_local(core, &hello->boot, kind, hello->name) : cpni_midentity_find(core, &conn->key);
     if (identity == NULL || !kind_fits(core, conn, identity, hello)) {
         return;
     }

@@ -406,7 +406,8 @@ extern const struct cpn_key cpni_mlocal_key; /* under which the store knows what
 struct cpni_midentity *cpni_midentity_find(const struct cpni_master_core *core, const struct cpn_key *key);
 struct cpni_midentity *cpni_midentity_named(const struct cpni_master_core *core, struct cpni_str name, const char **trouble);
 struct cpni_midentity *cpni_midentity_make(struct cpni_master_core *core, const struct cpn_key *key); /* reserved; NULL: no room */
-struct cpni_midentity *cpni_midentity_local(struct cpni_master_core *core, const struct cpn_id *boot, enum cpni_kind kind);
+struct cpni_midentity *cpni_midentity_local(struct cpni_master_core *core, const struct cpn_id *boot, enum cpni_kind kind,
+                                            struct cpni_str wish);
 void cpni_midentity_release(struct cpni_master_core *core, struct cpni_midentity *identity); /* free if nothing keeps it */
 void cpni_midentity_revoke(struct cpni_master_core *core, struct cpni_midentity *identity);
 void cpni_midentity_free(struct cpni_master_core *core, struct cpni_midentity *identity);

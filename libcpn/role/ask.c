@@ -1,0 +1,175 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* Questions to the master and administration: each is one request, answered once, asked again by the core after a break. */
+#include <stdio.h>
+#include <string.h>
+
+#include "net/joinline.h"
+#include "role/client.h"
+#include "role/clock.h"
+#include "role/master.h"
+
+static uint64_t *request_of(struct cpni_msg *msg)
+{
+    switch (msg->type) {
+    case CPNI_MSG_QUERY:
+        return &msg->query.request;
+    case CPNI_MSG_ADMIN:
+        return &msg->admin.request;
+    default:
+        return &msg->publish.request;
+    }
+}
+
+/* false: who is told gives up. */
+static bool tell_progress(struct cpn_client *client)
+{
+    const struct cpni_progress *progress = &client->progress;
+    if (progress->fn == NULL) {
+        return true;
+    }
+    uint64_t done = client->chunk_bytes - progress->from;
+    return progress->fn(progress->arg, done < progress->total ? done : progress->total, progress->total) == 0;
+}
+
+static int wait_answer(struct cpn_client *client, struct cpni_ask *ask, int timeout_ms)
+{
+    const int64_t until_us = cpni_client_until(timeout_ms);
+    for (;;) {
+        int left_ms = cpni_client_left_ms(until_us);
+        int rc = cpn_client_dispatch(client, left_ms);
+        if (ask->answered) {
+            return ask->code;
+        }
+        if (rc < 0) {
+            return rc;
+        }
+        if (!tell_progress(client)) {
+            return cpni_client_fail(client, CPN_ECANCELLED, "given up");
+        }
+        if (left_ms == 0) {
+            const char *trouble = cpni_peer_trouble(client->peer);
+            return trouble[0] != 0 ? cpni_client_fail(client, CPN_EUNREACHABLE, "%s", trouble)
+                                   : cpni_client_fail(client, CPN_ETIMEDOUT, "no answer from the master in %d ms", timeout_ms);
+        }
+    }
+}
+
+int cpni_client_request(struct cpn_client *client, struct cpni_msg *msg, struct cpni_ask *ask, int timeout_ms)
+{
+    ask->request = client->next_request++;
+    ask->answered = false;
+    *request_of(msg) = ask->request;
+    client->now = cpni_clock_now();
+    struct cpni_event event = { .type = CPNI_EV_ASK };
+    event.ask.msg = *msg;
+    client->detail[0] = 0;
+    int rc = cpni_client_step(client, &event);
+    if (rc < 0) {
+        return cpni_client_fail(client, rc, "too many questions at a time");
+    }
+    ask->outer = client->ask;
+    client->ask = ask;
+    rc = wait_answer(client, ask, timeout_ms);
+    client->ask = ask->outer;
+    if (!ask->answered) {
+        const struct cpni_event forget = { .type = CPNI_EV_FORGET_ASK, .forget = { .request = ask->request } };
+        cpni_client_step(client, &forget);
+    }
+    return rc;
+}
+
+/* ---- administration ---- */
+
+static int admin(struct cpn_client *client, const struct cpni_msg_admin *order, int timeout_ms)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_ADMIN };
+    struct cpni_ask ask = { 0 };
+    msg.admin = *order;
+    return cpni_client_request(client, &msg, &ask, timeout_ms);
+}
+
+/* A name, or a key if it is the whole hexadecimal text of one. */
+static int admin_of(struct cpn_client *client, enum cpni_admin op, const char *who, int timeout_ms)
+{
+    struct cpni_msg_admin order = { .op = op };
+    if (cpn_key_parse(who, &order.key) < 0) {
+        order.name = cpni_str(who);
+    }
+    return admin(client, &order, timeout_ms);
+}
+
+static int print_line(struct cpn_client *client, enum cpn_role role, const struct cpni_seed *seed, char line[CPN_LINE])
+{
+    struct cpni_joinline join = { .role = role, .seed = *seed };
+    char text[CPNI_JOINLINE_TEXT];
+    if (client->context == NULL) {
+        return cpni_master_print_line(client->master, role, seed, line);
+    }
+    join.master = client->context->master;
+    const char *from = client->context->endpoints;
+    while (*from != 0 && join.endpoint_count < CPNI_ENDPOINTS_MAX) {
+        size_t size = strcspn(from, ",");
+        snprintf(join.endpoints[join.endpoint_count++], CPNI_ENDPOINT_TEXT, "%.*s", (int)size, from);
+        from += size + (from[size] == ',');
+    }
+    int rc = cpni_joinline_print(&join, text);
+    if (rc == 0 && snprintf(line, CPN_LINE, "%s", text) >= CPN_LINE) {
+        rc = CPN_ETOOBIG;
+    }
+    cpni_wipe(&join, sizeof join);
+    cpni_wipe(text, sizeof text);
+    return rc;
+}
+
+int cpn_client_token_create(struct cpn_client *client, enum cpn_role role, const char *name, uint64_t ttl_ms, uint32_t uses,
+                            int timeout_ms, char line[CPN_LINE])
+{
+    struct cpni_seed seed;
+    struct cpni_curve_keys keys;
+    cpni_seed_generate(&seed);
+    cpni_curve_from_seed(&seed, &keys);
+    const struct cpni_msg_admin order = {
+        .op = CPNI_ADMIN_TOKEN_CREATE,
+        .key = keys.public_key,
+        .role = role,
+        .name = cpni_str(name),
+        .ttl_ms = ttl_ms != 0 ? ttl_ms : UINT64_C(3600000),
+        .uses = uses != 0 ? uses : 1,
+    };
+    int rc = admin(client, &order, timeout_ms);
+    if (rc == 0) {
+        rc = print_line(client, role, &seed, line);
+    }
+    cpni_wipe(&seed, sizeof seed);
+    cpni_wipe(&keys, sizeof keys);
+    return rc;
+}
+
+int cpn_client_token_revoke(struct cpn_client *client, const char *key, int timeout_ms)
+{
+    return admin_of(client, CPNI_ADMIN_TOKEN_REVOKE, key, timeout_ms);
+}
+
+int cpn_client_revoke(struct cpn_client *client, const char *who, int timeout_ms)
+{
+    return admin_of(client, CPNI_ADMIN_REVOKE, who, timeout_ms);
+}
+
+int cpn_client_drain(struct cpn_client *client, const char *node, bool drain, int timeout_ms)
+{
+    return admin_of(client, drain ? CPNI_ADMIN_DRAIN : CPNI_ADMIN_RESUME, node, timeout_ms);
+}
+
+int cpn_client_grant_publish(struct cpn_client *client, const char *user, bool granted, int timeout_ms)
+{
+    return admin_of(client, granted ? CPNI_ADMIN_GRANT_PUBLISH : CPNI_ADMIN_REVOKE_PUBLISH, user, timeout_ms);
+}
+
+int cpn_client_model_remove(struct cpn_client *client, const char *name, uint32_t version, int timeout_ms)
+{
+    const struct cpni_msg_admin order = { .op = CPNI_ADMIN_MODEL_REMOVE, .name = cpni_str(name), .version = version };
+    return admin(client, &order, timeout_ms);
+}
