@@ -184,12 +184,18 @@ static cv::Scalar colour_of(const Finding &finding)
     return finding.name == "unknown" ? cv::Scalar(0, 165, 255) : cv::Scalar(80, 220, 60);
 }
 
-/* Black on the box's colour, above the box if there is room, else inside it; never beyond the image. */
-static void draw_text(cv::Mat &image, const Finding &finding, double font, int line)
+/* Black on the box's colour, above the box if there is room, else inside it; never beyond the image. A text wider than
+ * its box is made smaller, down to what can still be read, so that neighbours in a group stay visible. */
+static void draw_text(cv::Mat &image, const Finding &finding, double font, double font_least)
 {
     char text[CPN_LABEL_NAME + 16];
     std::snprintf(text, sizeof text, "%s %.0f%%", drawable(finding.name).c_str(), finding.confidence * 100);
     int base = 0;
+    const int wide = cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, font, 1, &base).width;
+    if (finding.box.width > 0 && wide > finding.box.width) {
+        font = std::max(font_least, font * finding.box.width / wide);
+    }
+    const int line = std::max(1, cvRound(font * 1.6));
     const cv::Size size = cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, font, line, &base);
     const int pad = std::max(2, line);
     const int height = size.height + base + pad;
@@ -204,13 +210,12 @@ static void draw_text(cv::Mat &image, const Finding &finding, double font, int l
 void draw(cv::Mat &image, const std::vector<Finding> &findings)
 {
     const double scale = std::max(image.cols, image.rows) / 1000.0;
-    const double font = std::max(0.35, scale * 0.6);
     const int line = std::max(1, cvRound(scale * 2));
     for (const Finding &finding : findings) {
         cv::rectangle(image, finding.box, colour_of(finding), line);
     }
     for (auto finding = findings.rbegin(); finding != findings.rend(); ++finding) { /* the surest on top */
-        draw_text(image, *finding, font, std::max(1, cvRound(scale)));
+        draw_text(image, *finding, std::max(0.35, scale * 0.6), std::max(0.35, scale * 0.36));
     }
 }
 
