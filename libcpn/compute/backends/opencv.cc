@@ -200,22 +200,52 @@ static void draw_text(cv::Mat &image, const Finding &finding, double font, doubl
     const int pad = std::max(2, line);
     const int height = size.height + base + pad;
     const int x = std::max(0, std::min(finding.box.x, image.cols - size.width - 2 * pad));
-    const int y = finding.box.y >= height ? finding.box.y - height : finding.box.y;
+    const bool above = finding.box.height > 0 && finding.box.y >= height;
+    const int y = above ? finding.box.y - height : finding.box.y;
     const cv::Rect back = cv::Rect(x, y, size.width + 2 * pad, height) & cv::Rect(0, 0, image.cols, image.rows);
     cv::rectangle(image, back, colour_of(finding), cv::FILLED);
     cv::putText(image, text, cv::Point(x + pad, y + pad + size.height), cv::FONT_HERSHEY_SIMPLEX, font,
         cv::Scalar(0, 0, 0), line, cv::LINE_AA);
 }
 
+/* Labels about the whole image stand below each other in its corner. */
+static const int corner_max = 3;
+
+/* A picture too small to write on is enlarged: an annotated copy is for eyes. */
+static std::vector<Finding> make_room(cv::Mat &image, const std::vector<Finding> &findings)
+{
+    const int readable = 240;
+    const int factor = (readable - 1) / std::max(image.cols, image.rows) + 1;
+    std::vector<Finding> shown = findings;
+    if (factor > 1) {
+        cv::Mat larger;
+        cv::resize(image, larger, cv::Size(), factor, factor, cv::INTER_CUBIC);
+        image = larger;
+    }
+    for (Finding &finding : shown) {
+        finding.box = cv::Rect(finding.box.tl() * factor, finding.box.size() * factor);
+    }
+    return shown;
+}
+
 void draw(cv::Mat &image, const std::vector<Finding> &findings)
 {
+    std::vector<Finding> shown = make_room(image, findings);
     const double scale = std::max(image.cols, image.rows) / 1000.0;
+    const double font = std::max(0.35, scale * 0.6);
     const int line = std::max(1, cvRound(scale * 2));
-    for (const Finding &finding : findings) {
-        cv::rectangle(image, finding.box, colour_of(finding), line);
+    int corner = 0;
+    for (Finding &finding : shown) {
+        if (!finding.box.empty()) {
+            cv::rectangle(image, finding.box, colour_of(finding), line);
+        } else {
+            finding.box = cv::Rect(0, cvRound(corner++ * font * 40), 0, 0);
+        }
     }
-    for (auto finding = findings.rbegin(); finding != findings.rend(); ++finding) { /* the surest on top */
-        draw_text(image, *finding, std::max(0.35, scale * 0.6), std::max(0.35, scale * 0.36));
+    for (auto finding = shown.rbegin(); finding != shown.rend(); ++finding) { /* the surest on top */
+        if (!finding->box.empty() || corner-- <= corner_max) {
+            draw_text(image, *finding, font, std::max(0.35, scale * 0.36));
+        }
     }
 }
 
