@@ -40,10 +40,12 @@ void cpni_log(struct cpni_actions *actions, enum cpni_log_event event, const str
     if (entries[event].level < actions->log_level) {
         return;
     }
-    char text[512];
+    char text[512] = "";
     va_list list;
     va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
+    if (format != NULL) {
+        vsnprintf(text, sizeof text, format, list);
+    }
     va_end(list);
     struct cpni_str copy = text[0] != 0 ? cpni_actions_text(actions, "%s", text) : (struct cpni_str){ 0 };
     struct cpni_action *action = cpni_actions_add(actions, CPNI_ACT_LOG);

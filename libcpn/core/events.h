@@ -105,7 +105,7 @@ struct cpni_log_about {
     struct cpni_str model; /* likewise */
 };
 
-/* Append a LOG action with the event's id and level and a text (in the step's arena; an empty format: none). about: may be NULL. */
+/* Append a LOG action with the event's id and level and a text (in the step's arena; format NULL: none). about: may be NULL. */
 void cpni_log(struct cpni_actions *actions, enum cpni_log_event event, const struct cpni_log_about *about, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -247,6 +247,7 @@ static void timers(struct cpni_master_core *core)
     }
     if (core->now.mono_us >= core->beat_us) {
         core->beat_us = core->now.mono_us + core->heartbeat_us;
+        core->dirty = true; /* nodes that were paused */
         cpni_mlink_beats(core);
         cpni_mconn_sweep(core, false);
         cpni_mtoken_sweep(core);

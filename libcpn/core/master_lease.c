@@ -385,6 +385,7 @@ void cpni_mlease_result(struct cpni_master_core *core, struct cpni_mnode *node, 
     core->dirty = true;
     switch (result->failure) {
     case CPNI_FAILURE_NODE:
+    case CPNI_FAILURE_CANCELLED: /* not by us, or the task were closed: by an earlier master, that nobody asked for it then */
         cpni_mack(core, node->link, &result->task, result->attempt);
         cpni_mlease_again(core, task, task->started_us != 0, "the node gave it up");
         break;
@@ -400,7 +401,7 @@ void cpni_mlease_result(struct cpni_master_core *core, struct cpni_mnode *node, 
         }
         cpni_mlease_commit(core, task, node, result);
         break;
-    default: /* done, bad input, its deadline passed, cancelled: final */
+    default: /* done, bad input, its deadline passed: final */
         cpni_mlease_commit(core, task, node, result);
     }
 }

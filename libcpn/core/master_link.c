@@ -9,8 +9,9 @@
  * which is why an inventory and what follows WELCOME together are the whole truth.
  *
  * Two processes of one node: a new boot id replaces the old process at once, for it is nearly always a restart. Should the replaced one
- * speak again within CPNI_COPIED_MS, and answer a RESYNC that was sent after the replacement (so that no stale packet is taken for a
- * living process), both live: the newer one is refused, the older goes on. */
+ * speak again within CPNI_COPIED_MS, both live: the newer one is refused, the older goes on. A packet of the dead process that was still
+ * on its way must not look like a living one, so a HELLO counts only if it answers a RESYNC that was sent after the replacement, or
+ * comes so late that nothing can have been on its way for so long. */
 #include "core/master_state.h"
 
 static bool same(const struct cpn_id *a, const struct cpn_id *b)
@@ -182,7 +183,7 @@ static bool boot_admitted(struct cpni_master_core *core, struct cpni_mconn *conn
         end_process(core, node, "its next process has started");
         return true;
     }
-    if (!answers) {
+    if (!answers && core->now.mono_us - node->replaced_us < core->gone_us) {
         cpni_mconn_resync(core, conn, CPN_EAGAIN, "another process spoke for this node since: say HELLO again");
         return false;
     }

@@ -122,9 +122,9 @@ static bool serves(const struct cpni_mheld *held)
 }
 
 /* An input larger than a node's whole credit goes to a node that has nothing else to do: it could go nowhere otherwise. */
-static bool has_room(const struct cpni_mnode *node, uint64_t size)
+static bool has_room(const struct cpni_master_core *core, const struct cpni_mnode *node, uint64_t size)
 {
-    return node->lease_count < node->credit_tasks &&
+    return core->now.mono_us >= node->paused_us && node->lease_count < node->credit_tasks &&
            (node->lease_count == 0 || (size <= node->credit_bytes && node->lease_bytes <= node->credit_bytes - size));
 }
 
@@ -157,7 +157,7 @@ static bool better(const struct cpni_mheld *a, const struct cpni_mheld *b)
 }
 
 /* NULL: no node now. *free says whether any node that serves the version has room at all, whatever the task. */
-static struct cpni_mheld *choose(const struct cpni_mtask *task, bool *free)
+static struct cpni_mheld *choose(const struct cpni_master_core *core, const struct cpni_mtask *task, bool *free)
 {
     struct cpni_mheld *held, *best = NULL, *shunned = NULL;
     bool other = false;
@@ -169,7 +169,7 @@ static struct cpni_mheld *choose(const struct cpni_mtask *task, bool *free)
         *free = *free || held->node->lease_count < held->node->credit_tasks;
         bool avoid = avoids(task, held->node);
         other = other || !avoid;
-        if (!has_room(held->node, task->input_size)) {
+        if (!has_room(core, held->node, task->input_size)) {
             continue;
         }
         struct cpni_mheld **kind = avoid ? &shunned : &best;
@@ -190,7 +190,7 @@ static bool place_of_flow(struct cpni_master_core *core, struct cpni_mflow *flow
     struct cpni_mtask *task = flow->tasks;
     for (unsigned i = 0; task != NULL && i < CPNI_SCAN_TASKS; i++, task = task->next) {
         bool free;
-        struct cpni_mheld *held = choose(task, &free);
+        struct cpni_mheld *held = choose(core, task, &free);
         if (held != NULL) {
             cpni_msched_unqueue(core, task);
             cpni_mlease_place(core, task, held);

@@ -179,6 +179,7 @@ struct cpni_mnode {
     bool has_refused;
     bool drained;  /* by an admin */
     bool draining; /* says so itself */
+    int64_t paused_us; /* it handed a task back: nothing new until then */
     bool seen;     /* was here in this term */
     bool awaited;  /* was live at the last record: settling waits for it */
     uint32_t slots, cores;
