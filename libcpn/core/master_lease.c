@@ -117,7 +117,7 @@ void cpni_mlease_again(struct cpni_master_core *core, struct cpni_mtask *task, b
     if (task->node != NULL) {
         cpni_mlease_release(core, task);
     }
-    cpni_msched_queue(core, task, true);
+    cpni_msubmit_requeue(core, task);
 }
 
 /* A result whose image never came is no result. */
@@ -132,6 +132,7 @@ void cpni_mlease_lose_image(struct cpni_master_core *core, struct cpni_mtask *ta
     cpni_mblob_unref(core, task->result_blob);
     task->result_blob = NULL;
     task->source = NULL;
+    task->state = CPNI_JOB_RUNNING; /* still leased, without a result: what ends it next must not drop the image again */
 }
 
 /* The node is there, but does not hand out what it announced: as bad as a crash, so that it cannot go on for ever. */
@@ -158,6 +159,34 @@ void cpni_mlease_lost(struct cpni_master_core *core, struct cpni_mnode *node, co
     }
 }
 
+static void note_evidence(struct cpni_mtask *task, const struct cpni_mnode *node, const struct cpni_msg_result *result)
+{
+    size_t used = strlen(task->text);
+    snprintf(task->text + used, sizeof task->text - used, "%sattempt %u on %s: %.*s", used != 0 ? "; " : "", result->attempt,
+             node->identity->name, (int)(result->text.size < 200 ? result->text.size : 200),
+             result->text.size != 0 ? result->text.text : "crashed");
+}
+
+static void crashed(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node,
+                    const struct cpni_msg_result *result)
+{
+    note_evidence(task, node, result);
+    if (task->crashes < CPNI_ATTEMPTS_POISON) {
+        task->avoid[task->crashes] = node->number;
+    }
+    task->crashes++;
+    uint32_t limit = task->max_attempts != 0 ? task->max_attempts : core->config.attempts_poison;
+    struct cpni_log_about about = cpni_mabout_task(core, task);
+    cpni_mlease_release(core, task);
+    if (task->crashes >= limit) {
+        cpni_log(core->out, CPNI_LOG_TASK_POISON, &about, "%s", task->text);
+        cpni_mtask_park(core, task);
+        return;
+    }
+    cpni_log(core->out, CPNI_LOG_TASK_RETRY, &about, "crash %u of %u: %s", task->crashes, limit, task->text);
+    cpni_msubmit_requeue(core, task);
+}
+
 void cpni_mlease_returned(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_handback *handback)
 {
     struct cpni_mtask *task = cpni_mtask_find(core, &handback->task);
@@ -172,7 +201,13 @@ void cpni_mlease_returned(struct cpni_master_core *core, struct cpni_mnode *node
         cpni_mheld_set(core, held, CPNI_HELD_NONE, (struct cpni_str){ 0 });
         cpni_mprepare_version(core, task->version);
     }
-    cpni_mlease_again(core, task, task->started_us != 0, why);
+    if (handback->code == CPN_EAGAIN || handback->code == CPN_EBUSY || handback->code == CPN_EMODEL) {
+        cpni_mlease_again(core, task, task->started_us != 0, why);
+        return;
+    }
+    /* A full disk, no memory: as bad as a crash, or it would go back to the same node for ever. */
+    struct cpni_msg_result failed = { .task = task->id, .attempt = task->attempt, .code = handback->code, .text = handback->text };
+    crashed(core, task, node, &failed);
 }
 
 /* ---- what a node says when it comes (back) ---- */
@@ -231,34 +266,6 @@ void cpni_mlease_started(struct cpni_master_core *core, struct cpni_mnode *node,
 
 /* ---- outcomes ---- */
 
-static void note_evidence(struct cpni_mtask *task, const struct cpni_mnode *node, const struct cpni_msg_result *result)
-{
-    size_t used = strlen(task->text);
-    snprintf(task->text + used, sizeof task->text - used, "%sattempt %u on %s: %.*s", used != 0 ? "; " : "", result->attempt,
-             node->identity->name, (int)(result->text.size < 200 ? result->text.size : 200),
-             result->text.size != 0 ? result->text.text : "crashed");
-}
-
-static void crashed(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node,
-                    const struct cpni_msg_result *result)
-{
-    note_evidence(task, node, result);
-    if (task->crashes < CPNI_ATTEMPTS_POISON) {
-        task->avoid[task->crashes] = node->number;
-    }
-    task->crashes++;
-    uint32_t limit = task->max_attempts != 0 ? task->max_attempts : core->config.attempts_poison;
-    struct cpni_log_about about = cpni_mabout_task(core, task);
-    cpni_mlease_release(core, task);
-    if (task->crashes >= limit) {
-        cpni_log(core->out, CPNI_LOG_TASK_POISON, &about, "%s", task->text);
-        cpni_mtask_park(core, task);
-        return;
-    }
-    cpni_log(core->out, CPNI_LOG_TASK_RETRY, &about, "crash %u of %u: %s", task->crashes, limit, task->text);
-    cpni_msched_queue(core, task, true);
-}
-
 static void model_failed(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node,
                          const struct cpni_msg_result *result)
 {
@@ -268,9 +275,13 @@ static void model_failed(struct cpni_master_core *core, struct cpni_mtask *task,
     if (held != NULL) {
         cpni_mheld_set(core, held, CPNI_HELD_FAILED, result->text);
     }
+    struct cpni_mversion *version = task->version;
+    version->tasks++; /* so that it outlives the task */
     cpni_mlease_release(core, task);
-    cpni_msched_queue(core, task, true);
-    cpni_msched_hopeless(core, task->version);
+    cpni_msubmit_requeue(core, task);
+    cpni_msched_hopeless(core, version);
+    version->tasks--;
+    cpni_mversion_release(core, version);
 }
 
 static void count(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node,

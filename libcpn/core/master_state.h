@@ -480,6 +480,7 @@ void cpni_mpublish_free(struct cpni_master_core *core, struct cpni_mpublish *pub
 /* ---- tasks (master_task.c, master_submit.c) ---- */
 
 void cpni_msubmit_queue(struct cpni_master_core *core, struct cpni_mtask *task); /* its input is here; may free the task */
+void cpni_msubmit_requeue(struct cpni_master_core *core, struct cpni_mtask *task); /* its lease is over; may free the task */
 void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit);
 struct cpni_mtask *cpni_mtask_find(const struct cpni_master_core *core, const struct cpn_id *id);
 void cpni_mtask_cancel(struct cpni_master_core *core, struct cpni_mtask *task, const char *why);

@@ -33,6 +33,16 @@ static void upload(struct cpni_master_core *core, struct cpni_mtask *task, struc
     }
 }
 
+/* Back to the front. The input of a task that was adopted from an earlier term never came here: its client sends it now. */
+void cpni_msubmit_requeue(struct cpni_master_core *core, struct cpni_mtask *task)
+{
+    if (task->input_blob != NULL && !task->input_blob->here && task->owner != NULL) {
+        upload(core, task, task->owner);
+    } else {
+        cpni_msched_queue(core, task, true);
+    }
+}
+
 /* A client that came back asks for what it does not know to be accepted, or has no result of. */
 static void again(struct cpni_master_core *core, struct cpni_mconn *conn, struct cpni_mtask *task,
                   const struct cpni_msg_submit *submit)

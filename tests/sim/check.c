@@ -14,7 +14,7 @@
 struct execution {
     struct execution *next;
     uint32_t attempt;
-    unsigned proc;
+    unsigned proc, deaths; /* of the master: each reign counts its attempts from 1 */
 };
 
 struct lease { /* the master's promise not to place a task elsewhere */
@@ -376,7 +376,7 @@ void check_run(struct proc *proc, const struct cpni_act_run *run, struct task *t
         }
     }
     for (const struct execution *execution = task->executions; execution != NULL; execution = execution->next) {
-        if (execution->attempt == run->attempt && execution->proc == proc->number) {
+        if (execution->attempt == run->attempt && execution->proc == proc->number && execution->deaths == sim->master->deaths) {
             check_fail(sim, "%s runs attempt %u of task %.8s again", proc->place->name, run->attempt, id);
         }
     }
@@ -388,7 +388,8 @@ void check_run(struct proc *proc, const struct cpni_act_run *run, struct task *t
         check_fail(sim, "task %.8s runs again although it may run once at most", id);
     }
     struct execution *execution = sim_alloc(sizeof *execution);
-    *execution = (struct execution){ .next = task->executions, .attempt = run->attempt, .proc = proc->number };
+    *execution = (struct execution){ .next = task->executions, .attempt = run->attempt, .proc = proc->number,
+                                      .deaths = sim->master->deaths };
     task->executions = execution;
     task->runs++;
 }

@@ -219,7 +219,8 @@ static bool plausible(const struct sim *sim, const struct task *task, int code)
         return task->kind == TASK_BAD_INPUT;
     case CPN_EPOISON:
     case CPN_ECRASHED:
-        return task->kind == TASK_CRASHES || task->kind == TASK_FLAKY || sim->mix.crashes_of_runners != 0;
+        return task->kind == TASK_CRASHES || task->kind == TASK_FLAKY || sim->mix.crashes_of_runners != 0 || sim->mix.no_space != 0 ||
+               sim->mix.corrupt != 0; /* a node that cannot keep an input, or whose image never verifies */
     case CPN_ENODELOST:
         return task->max_attempts == 1;
     case CPN_EPROTO:

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #define PATIENCE_US (120 * SECOND) /* after the faults: every queue, retry and timeout of the network has had its turn by then */
-#define AFTERMATH_US (12 * SECOND) /* and after the last task: acknowledgements, spools, liveness */
+/* And after the last task: acknowledgements, spools, liveness; the tasks of programs that left are kept for a minute. */
+#define AFTERMATH_US (12 * SECOND)
+#define GRACE_US (CPNI_CLIENT_GRACE_MS * MS)
 
 void *sim_alloc(size_t size)
 {
@@ -184,7 +186,7 @@ static void look_for_the_end(struct sim *sim)
         return;
     }
     if (sim->end_us == INT64_MAX && program_settled(sim, why, sizeof why)) {
-        sim->end_us = sim->now_us + AFTERMATH_US;
+        sim->end_us = sim->now_us + AFTERMATH_US + (sim->mix.clients_leave != 0 || sim->mix.stops != 0 ? GRACE_US : 0);
     } else if (sim->end_us != INT64_MAX && sim->now_us >= sim->end_us - 2 * SECOND && sim->audit == 0) {
         program_audit(sim);
     } else if (sim->now_us >= sim->end_us) {
