@@ -83,6 +83,13 @@ bool cpni_mclaim_result(struct cpni_master_core *core, struct cpni_mnode *node, 
     uint64_t bytes = cpni_msg_copy_bytes(&msg) + (result->image != NULL ? result->image->size : 0) +
                      (result->output != NULL ? result->output->size : 0);
     struct cpni_mclaim *claim = find(core, &result->task);
+    bool final = result->failure == CPNI_FAILURE_NONE || result->failure == CPNI_FAILURE_INPUT || result->failure == CPNI_FAILURE_DEADLINE;
+    if (!final) { /* a crash, or cancelled because another node claimed the task: it runs anew */
+        if (claim != NULL && claim->node == node && claim->attempt == result->attempt) {
+            cpni_mclaim_free(core, claim);
+        }
+        return false;
+    }
     if (claim != NULL && claim->result != NULL) {
         return claim->node == node; /* again */
     }

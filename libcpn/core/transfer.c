@@ -99,11 +99,12 @@ static bool waits_for(const struct cpni_transfer_fetching *blob, const struct cp
     return false;
 }
 
+/* With FINISH on its way to the disk the blob may be whole by the time that the disk reads this. */
 static void abort_blob(const struct cpni_transfer_fetching *blob, struct cpni_actions *actions)
 {
     struct cpni_action *action = cpni_actions_add(actions, CPNI_ACT_DISK);
     if (action != NULL) {
-        action->disk.op = CPNI_DISK_ABORT;
+        action->disk.op = blob->state == CPNI_FETCH_FINISH ? CPNI_DISK_REMOVE : CPNI_DISK_ABORT;
         action->disk.root = blob->root;
     }
 }

@@ -317,6 +317,7 @@ void program_tell(struct proc *proc, const struct cpni_msg *msg)
             ask_ends(proc, msg->refused.request, false, 0);
         } else {
             proc->told_refused = true;
+            proc->stopped = proc->kind == KIND_ENROL; /* whoever joins tries again */
         }
         break;
     case CPNI_MSG_PUBLISHED:
