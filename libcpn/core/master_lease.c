@@ -168,14 +168,13 @@ static void note_evidence(struct cpni_mtask *task, const struct cpni_mnode *node
 }
 
 static void crashed(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node,
-                    const struct cpni_msg_result *result)
+                    const struct cpni_msg_result *result, uint32_t limit)
 {
     note_evidence(task, node, result);
     if (task->crashes < CPNI_ATTEMPTS_POISON) {
         task->avoid[task->crashes] = node->number;
     }
     task->crashes++;
-    uint32_t limit = task->max_attempts != 0 ? task->max_attempts : core->config.attempts_poison;
     struct cpni_log_about about = cpni_mabout_task(core, task);
     cpni_mlease_release(core, task);
     if (task->crashes >= limit) {
@@ -201,13 +200,15 @@ void cpni_mlease_returned(struct cpni_master_core *core, struct cpni_mnode *node
         cpni_mheld_set(core, held, CPNI_HELD_NONE, (struct cpni_str){ 0 });
         cpni_mprepare_version(core, task->version);
     }
-    if (handback->code == CPN_EAGAIN || handback->code == CPN_EBUSY || handback->code == CPN_EMODEL) {
-        cpni_mlease_again(core, task, task->started_us != 0, why);
+    bool may_have_run = task->started_us != 0;
+    bool harmless = handback->code == 0 || handback->code == CPN_EAGAIN || handback->code == CPN_EBUSY || handback->code == CPN_EMODEL;
+    if (harmless || (may_have_run && task->max_attempts == 1)) {
+        cpni_mlease_again(core, task, may_have_run, why);
         return;
     }
     /* A full disk, no memory: as bad as a crash, or it would go back to the same node for ever. */
     struct cpni_msg_result failed = { .task = task->id, .attempt = task->attempt, .code = handback->code, .text = handback->text };
-    crashed(core, task, node, &failed);
+    crashed(core, task, node, &failed, core->config.attempts_poison);
 }
 
 /* ---- what a node says when it comes (back) ---- */
@@ -407,7 +408,7 @@ void cpni_mlease_result(struct cpni_master_core *core, struct cpni_mnode *node, 
     case CPNI_FAILURE_CRASH:
         if (task->max_attempts != 1) {
             cpni_mack(core, node->link, &result->task, result->attempt);
-            crashed(core, task, node, result);
+            crashed(core, task, node, result, task->max_attempts != 0 ? task->max_attempts : core->config.attempts_poison);
             break;
         }
         cpni_mlease_commit(core, task, node, result);

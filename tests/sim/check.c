@@ -13,8 +13,10 @@
 
 struct execution {
     struct execution *next;
+    uint64_t term; /* each reign counts its attempts from 1 */
     uint32_t attempt;
-    unsigned proc, deaths; /* of the master: each reign counts its attempts from 1 */
+    unsigned proc;
+    bool ran;
 };
 
 struct lease { /* the master's promise not to place a task elsewhere */
@@ -169,9 +171,30 @@ static void node_says(struct sim *sim, const struct place *place, const struct c
     }
 }
 
+/* What a node is given to run: an attempt of one reign once, however often it is said. */
+static void given(struct proc *proc, const struct cpni_msg_task *msg)
+{
+    struct task *task = task_find(proc->sim, &msg->task);
+    for (const struct execution *execution = task == NULL ? NULL : task->executions; execution != NULL; execution = execution->next) {
+        if (execution->attempt == msg->attempt && execution->term == msg->term && execution->proc == proc->number) {
+            return;
+        }
+    }
+    if (task != NULL) {
+        struct execution *execution = sim_alloc(sizeof *execution);
+        *execution = (struct execution){ .next = task->executions, .term = msg->term, .attempt = msg->attempt, .proc = proc->number };
+        task->executions = execution;
+    }
+}
+
 void check_event(struct proc *proc, const struct cpni_event *event)
 {
     struct sim *sim = proc->sim;
+    for (size_t i = 0; proc->kind == KIND_NODE && event->type == CPNI_EV_PACKET && i < event->packet.count; i++) {
+        if (event->packet.msgs[i].type == CPNI_MSG_TASK) {
+            given(proc, &event->packet.msgs[i].task);
+        }
+    }
     bool heard = proc->kind == KIND_MASTER && event->type == CPNI_EV_PACKET;
     struct place *place = heard ? net_place(sim, event->packet.conn) : NULL;
     place = heard && place == NULL ? place_by_key(sim, &event->packet.key) : place; /* its connection is gone since */
@@ -375,10 +398,14 @@ void check_run(struct proc *proc, const struct cpni_act_run *run, struct task *t
             check_fail(sim, "%s runs task %.8s in slot %u, which is busy", proc->place->name, id, run->slot);
         }
     }
-    for (const struct execution *execution = task->executions; execution != NULL; execution = execution->next) {
-        if (execution->attempt == run->attempt && execution->proc == proc->number && execution->deaths == sim->master->deaths) {
-            check_fail(sim, "%s runs attempt %u of task %.8s again", proc->place->name, run->attempt, id);
-        }
+    struct execution *execution = task->executions;
+    while (execution != NULL && (execution->attempt != run->attempt || execution->proc != proc->number)) {
+        execution = execution->next;
+    }
+    if (execution == NULL || execution->ran) {
+        check_fail(sim, "%s runs attempt %u of task %.8s again, or was not given it", proc->place->name, run->attempt, id);
+    } else {
+        execution->ran = true;
     }
     if (!model_is(sim, run, proc->place, task)) {
         check_fail(sim, "%s runs task %.8s with a model that it does not have or that was not asked for", proc->place->name, id);
@@ -387,10 +414,6 @@ void check_run(struct proc *proc, const struct cpni_act_run *run, struct task *t
     if (task->max_attempts == 1 && task->runs > 0 && sim->master->deaths == 0) {
         check_fail(sim, "task %.8s runs again although it may run once at most", id);
     }
-    struct execution *execution = sim_alloc(sizeof *execution);
-    *execution = (struct execution){ .next = task->executions, .attempt = run->attempt, .proc = proc->number,
-                                      .deaths = sim->master->deaths };
-    task->executions = execution;
     task->runs++;
 }
 
