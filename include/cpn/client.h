@@ -29,6 +29,7 @@ struct cpn_client_options {
     const char *spool_dir;             /* where inputs and results over 256 KiB wait; a private folder is made in it; NULL: /tmp */
     cpn_log_fn *log;
     void *log_arg;
+    enum cpn_log_level log_level; /* lines below this level are not even made; default CPN_LOG_DEBUG: all */
 };
 #define CPN_CLIENT_OPTIONS_INIT { .size = sizeof(struct cpn_client_options) }
 

@@ -37,6 +37,7 @@ struct cpn_master_options {
     uint32_t poison_attempts;     /* crashes or timeouts after which a task is parked; 0: 3 */
     cpn_log_fn *log;
     void *log_arg;
+    enum cpn_log_level log_level; /* lines below this level are not even made; default CPN_LOG_DEBUG: all */
 };
 #define CPN_MASTER_OPTIONS_INIT { .size = sizeof(struct cpn_master_options) }
 

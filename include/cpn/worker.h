@@ -35,6 +35,7 @@ struct cpn_worker_options {
     const char *plugin_dir;   /* where the backends are; NULL likewise */
     cpn_log_fn *log;
     void *log_arg;
+    enum cpn_log_level log_level; /* lines below this level are not even made; default CPN_LOG_DEBUG: all */
 };
 #define CPN_WORKER_OPTIONS_INIT { .size = sizeof(struct cpn_worker_options) }
 

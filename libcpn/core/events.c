@@ -35,6 +35,13 @@ enum cpn_log_level cpni_log_event_level(enum cpni_log_event event)
     return entries[event].level;
 }
 
+/* A list outlives the event that caused it: a role carries out the actions of many events together. */
+static struct cpni_str keep(struct cpni_actions *actions, struct cpni_str text)
+{
+    const char *copy = text.size != 0 ? cpni_arena_memdup(&actions->arena, text.text, text.size) : NULL;
+    return copy != NULL ? (struct cpni_str){ copy, text.size } : (struct cpni_str){ 0 };
+}
+
 void cpni_log(struct cpni_actions *actions, enum cpni_log_event event, const struct cpni_log_about *about, const char *format, ...)
 {
     if (entries[event].level < actions->log_level) {
@@ -59,7 +66,7 @@ void cpni_log(struct cpni_actions *actions, enum cpni_log_event event, const str
         action->log.node = about->node != NULL ? *about->node : (struct cpn_key){ 0 };
         action->log.user = about->user != NULL ? *about->user : (struct cpn_key){ 0 };
         action->log.task = about->task != NULL ? *about->task : (struct cpn_id){ 0 };
-        action->log.name = about->name;
-        action->log.model = about->model;
+        action->log.name = keep(actions, about->name);
+        action->log.model = keep(actions, about->model);
     }
 }

@@ -101,8 +101,8 @@ struct cpni_log_about {
     const struct cpn_key *node;
     const struct cpn_key *user;
     const struct cpn_id *task;
-    struct cpni_str name;  /* of the node or user; must live as long as the step */
-    struct cpni_str model; /* likewise */
+    struct cpni_str name;  /* of the node or user */
+    struct cpni_str model;
 };
 
 /* Append a LOG action with the event's id and level and a text (in the step's arena; format NULL: none). about: may be NULL. */

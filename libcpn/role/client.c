@@ -48,7 +48,8 @@ static int start(struct cpn_client *client, const struct cpni_client_setup *setu
     const struct cpn_client_options *options = setup->options;
     client->context = options->context;
     client->master = options->master;
-    client->logger = (struct cpni_logger){ options->log, options->log_arg };
+    client->logger = (struct cpni_logger){ options->log, options->log_arg, options->log_level };
+    client->actions.log_level = options->log == NULL ? CPN_LOG_ERROR : options->log_level;
     client->completed_end = &client->completed;
     client->next_request = 1;
     snprintf(client->spool_parent, sizeof client->spool_parent, "%s", options->spool_dir != NULL ? options->spool_dir : "/tmp");
@@ -314,7 +315,7 @@ static void carry_all(struct cpn_client *client)
 {
     while (client->actions.count != 0) {
         struct cpni_actions actions = client->actions;
-        client->actions = (struct cpni_actions){ 0 };
+        client->actions = (struct cpni_actions){ .log_level = actions.log_level };
         for (size_t i = 0; i < actions.count; i++) {
             carry(client, &actions.list[i]);
         }

@@ -26,7 +26,7 @@ static bool is_zero(const void *bytes, size_t size)
 
 void cpni_logger_action(const struct cpni_logger *logger, const struct cpni_now *now, const struct cpni_action *action)
 {
-    if (logger->fn == NULL) {
+    if (logger->fn == NULL || action->log.level < logger->level) {
         return;
     }
     char name[CPNI_NAME], model[CPNI_NAME + 16], text[TEXT_MAX], key[CPN_KEY_TEXT] = "", task[CPN_ID_TEXT] = "";
@@ -54,7 +54,7 @@ void cpni_logger_action(const struct cpni_logger *logger, const struct cpni_now 
 
 void cpni_logger_print(const struct cpni_logger *logger, enum cpn_log_level level, const char *event, const char *format, ...)
 {
-    if (logger->fn == NULL) {
+    if (logger->fn == NULL || level < logger->level) {
         return;
     }
     char text[TEXT_MAX];

@@ -13,6 +13,7 @@
 struct cpni_logger {
     cpn_log_fn *fn; /* NULL: nobody listens */
     void *arg;
+    enum cpn_log_level level; /* lines below it are not for the listener */
 };
 
 void cpni_logger_action(const struct cpni_logger *logger, const struct cpni_now *now, const struct cpni_action *action);

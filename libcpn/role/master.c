@@ -32,7 +32,9 @@ int cpn_master_open(const struct cpn_master_options *given, struct cpn_master **
     }
     strcpy(master->dir, options.data_dir);
     master->backlog_end = &master->backlog;
-    master->logger = (struct cpni_logger){ options.log, options.log_arg };
+    master->logger = (struct cpni_logger){ options.log, options.log_arg, options.log_level };
+    /* The event ring keeps INFO and above, whoever listens. */
+    master->actions.log_level = options.log == NULL || options.log_level > CPN_LOG_INFO ? CPN_LOG_INFO : options.log_level;
     master->now = cpni_clock_now();
     if (options.name != NULL) {
         snprintf(master->name, sizeof master->name, "%s", options.name);
@@ -158,7 +160,7 @@ static void carry_all(struct cpn_master *master)
 {
     while (master->actions.count != 0) {
         struct cpni_actions actions = master->actions;
-        master->actions = (struct cpni_actions){ 0 };
+        master->actions = (struct cpni_actions){ .log_level = actions.log_level };
         for (size_t i = 0; i < actions.count; i++) {
             carry(master, &actions.list[i]);
         }

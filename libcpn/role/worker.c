@@ -34,7 +34,8 @@ int cpn_worker_open(const struct cpn_worker_options *given, struct cpn_worker **
     worker->lock_fd = -1;
     worker->context = options.context;
     worker->master = options.master;
-    worker->logger = (struct cpni_logger){ options.log, options.log_arg };
+    worker->logger = (struct cpni_logger){ options.log, options.log_arg, options.log_level };
+    worker->actions.log_level = options.log == NULL ? CPN_LOG_ERROR : options.log_level;
     worker->now = cpni_clock_now();
     snprintf(worker->dir, sizeof worker->dir, "%s", options.data_dir != NULL ? options.data_dir : "");
     snprintf(worker->name, sizeof worker->name, "%s",
@@ -216,7 +217,7 @@ static void carry_all(struct cpn_worker *worker)
 {
     while (worker->actions.count != 0) {
         struct cpni_actions actions = worker->actions;
-        worker->actions = (struct cpni_actions){ 0 };
+        worker->actions = (struct cpni_actions){ .log_level = actions.log_level };
         for (size_t i = 0; i < actions.count; i++) {
             carry(worker, &actions.list[i]);
         }
