@@ -1,0 +1,14 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* The annotated copies. */
+#ifndef CPN_WRITE_H
+#define CPN_WRITE_H
+
+#include <stddef.h>
+
+/* Write a file, with the directories it lies in; it appears under its name when it is whole. 0 or an errno. */
+int write_copy(const char *path, const void *data, size_t size);
+
+#endif
