@@ -18,13 +18,13 @@
 
 int cli_parse(struct cli *cli, const struct cli_usage *usage, int argc, char **argv, int *status)
 {
-    *cli = (struct cli){ .name = usage->name, .timeout = TIMEOUT_MS, .spool_dir = getenv("TMPDIR"), .log_level = "warn" };
+    *cli = (struct cli){ .name = usage->name, .timeout = TIMEOUT_MS, .spool_dir = getenv("TMPDIR") };
     const struct setting items[] = {
         { "context", 0, SETTING_TEXT, &cli->context_path, "FILE", "who you are in which network; default ~/.config/cpn/context" },
         { "json", 0, SETTING_FLAG, &cli->json, NULL, "for programs" },
         { "timeout", 0, SETTING_TIME, &cli->timeout, "TIME", "to wait for an answer of the master; default 10s" },
         { "spool-dir", 0, SETTING_TEXT, &cli->spool_dir, "DIR", "where large inputs and results wait; default $TMPDIR or /tmp" },
-        { "log-level", 0, SETTING_TEXT, &cli->log_level, "LEVEL", "debug, info, warn or error; default warn" },
+        { "log-level", 0, SETTING_TEXT, &cli->log_level, "LEVEL", "debug, info, warn or error; default none: failures are told anyway" },
         { "log-format", 0, SETTING_TEXT, &cli->log_format, "FORMAT", "text or json; default text on a terminal" },
     };
     const struct setting_table tables[] = { { NULL, usage->items, usage->count }, { "client", items, sizeof items / sizeof *items } };
@@ -56,7 +56,7 @@ bool cli_context_path(const struct cli *cli, char *path, size_t room)
 static void log_line(const struct cpn_log_line *line, void *arg)
 {
     struct cli *cli = arg;
-    if (line->level >= cli->log.least) {
+    if (cli->log_level != NULL && line->level >= cli->log.least) {
         progress_clear(&cli->progress);
         logprint(line, &cli->log);
     }

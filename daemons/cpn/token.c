@@ -58,7 +58,7 @@ int command_token_create(int argc, char **argv)
         { "role", 'r', SETTING_TEXT, &role_text, "ROLE", "node, user or admin" },
         { "ttl", 't', SETTING_TIME, &ttl, "TIME", "how long the line is good; default 1h" },
         { "uses", 'u', SETTING_COUNT, &uses, "N", "for how many it is good; default 1" },
-        { "name", 'n', SETTING_TEXT, &name, "NAME", "how who joins with it is called, unless they say otherwise" },
+        { "name", 'n', SETTING_TEXT, &name, "NAME", "how who joins with it is called" },
     };
     const struct cli_usage usage = { "cpn token create", "--role node|user|admin [--ttl 1h] [--uses N] [--name NAME]",
         "A line with which somebody joins. Whoever has it may join: give it only to whom it is meant for.\n", items,

@@ -28,7 +28,7 @@ int cpn_context_load(const char *path, struct cpn_context **out, char *detail);
 
 /* Join a network with a line "cpn://…" that its master printed (cpn-master, cpn token create). Makes the keys, writes them to `path`
  * before they are used, so that a join that was cut off can be repeated with the same line, enrols them, and completes the file.
- * `name` is a wish (NULL: the token's hint or the host name). `role` restricts what the line may be for: CPN_ROLE_NONE takes any.
+ * `name` is a wish (NULL: the host name); a name that the token was made with comes first. `role` restricts what the line may be for: CPN_ROLE_NONE takes any.
  * A file that is complete already is loaded and the line is not used. Blocks up to timeout_ms. CPN_EINVAL (the line is damaged),
  * CPN_ETOKEN (unknown, expired or used up), CPN_EUNREACHABLE, CPN_ETIMEDOUT, CPN_EEXISTS, CPN_EDENIED (a line for another role), CPN_EIO. */
 int cpn_context_join(const char *line, const char *name, enum cpn_role role, const char *path, int timeout_ms, struct cpn_context **out,

@@ -279,7 +279,8 @@ void cpni_menrol(struct cpni_master_core *core, struct cpni_mconn *conn, const s
     command.u.identity_enrol.token = conn->key;
     command.u.identity_enrol.key = enrol->key;
     command.u.identity_enrol.role = token->role;
-    cpni_str_copy(enrol->name, command.u.identity_enrol.name, CPNI_NAME);
+    struct cpni_str name = token->hint[0] != 0 ? cpni_str(token->hint) : enrol->name; /* who made the token decides */
+    cpni_str_copy(name, command.u.identity_enrol.name, CPNI_NAME);
     command.u.identity_enrol.wall_us = core->now.wall_us;
     cpni_mask_commit(core, ask, NULL, &command);
 }

@@ -148,9 +148,33 @@ int cpn_client_token_create(struct cpn_client *client, enum cpn_role role, const
     return rc;
 }
 
+/* The one token whose key begins with this text. */
+static int find_token(struct cpn_client *client, const char *start, int timeout_ms, char key[CPN_KEY_TEXT])
+{
+    struct cpn_token_info *tokens = NULL;
+    size_t count = 0;
+    size_t found = 0;
+    int rc = cpn_client_tokens(client, timeout_ms, &tokens, &count);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        char text[CPN_KEY_TEXT];
+        if (strncmp(cpn_key_text(&tokens[i].key, text), start, strlen(start)) == 0) {
+            memcpy(key, text, sizeof text);
+            found++;
+        }
+    }
+    cpn_client_free_list(tokens);
+    if (rc == 0 && found != 1) {
+        return cpni_client_fail(client, found == 0 ? CPN_ENOTFOUND : CPN_EINVAL,
+                                found == 0 ? "no token's key begins with %s" : "several tokens' keys begin with %s: say more of it", start);
+    }
+    return rc;
+}
+
 int cpn_client_token_revoke(struct cpn_client *client, const char *key, int timeout_ms)
 {
-    return admin_of(client, CPNI_ADMIN_TOKEN_REVOKE, key, timeout_ms);
+    char whole[CPN_KEY_TEXT];
+    int rc = find_token(client, key, timeout_ms, whole);
+    return rc < 0 ? rc : admin_of(client, CPNI_ADMIN_TOKEN_REVOKE, whole, timeout_ms);
 }
 
 int cpn_client_revoke(struct cpn_client *client, const char *who, int timeout_ms)

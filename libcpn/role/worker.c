@@ -206,6 +206,10 @@ static void carry(struct cpn_worker *worker, const struct cpni_action *action)
         break;
     case CPNI_ACT_STOPPED:
         worker->stopped = true;
+        if (action->stopped.code < 0) { /* refused by a message, not by ZAP */
+            worker->refused = action->stopped.code;
+            cpni_worker_fail(worker, action->stopped.code, "%.*s", (int)action->stopped.text.size, action->stopped.text.text);
+        }
         break;
     default:
         break; /* actions of other roles */

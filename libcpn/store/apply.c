@@ -47,7 +47,7 @@ static int recall(struct cpni_apply *apply, const struct cpni_command_key *key)
 {
     struct cpni_commit *commit = apply->commit;
     sqlite3_stmt *find
-        = cpni_db_use(apply->db, "SELECT status, code, number, text FROM answered WHERE client = ?1 AND sequence = ?2");
+        = cpni_db_use(apply->db, "SELECT status, code, result, text FROM answered WHERE client = ?1 AND sequence = ?2");
     cpni_bind_blob(find, 1, &key->client, sizeof key->client);
     cpni_bind_number(find, 2, (int64_t)key->sequence);
     int rc = cpni_db_step(apply->db, find);
@@ -58,30 +58,15 @@ static int recall(struct cpni_apply *apply, const struct cpni_command_key *key)
         cpni_column_text(find, 3, commit->text, sizeof commit->text);
         sqlite3_reset(find);
     }
-    if (rc != 0) {
-        return rc;
-    }
-    sqlite3_stmt *newest
-        = cpni_db_use(apply->db, "SELECT sequence FROM answered WHERE client = ?1 ORDER BY sequence DESC LIMIT 1");
-    cpni_bind_blob(newest, 1, &key->client, sizeof key->client);
-    int64_t last = 0;
-    rc = cpni_db_number(apply->db, newest, &last);
-    if (rc < 0 && rc != CPN_ENOTFOUND) {
-        return rc;
-    }
-    if (last - (int64_t)CPNI_STATE_KEYS_PER_CLIENT >= (int64_t)key->sequence) {
-        cpni_reject(apply, CPN_ESTATE, "request %llu is too old to be retried; the newest is %lld",
-            (unsigned long long)key->sequence, (long long)last);
-        return 1;
-    }
-    return 0;
+    return rc;
 }
 
+/* The newest answers of a client stay: sequences of its several processes have no order. */
 static int remember(struct cpni_apply *apply, const struct cpni_command_key *key)
 {
     const struct cpni_commit *commit = apply->commit;
     sqlite3_stmt *add = cpni_db_use(apply->db,
-        "INSERT INTO answered (client, sequence, status, code, number, text)"
+        "INSERT INTO answered (client, sequence, status, code, result, text)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
     cpni_bind_blob(add, 1, &key->client, sizeof key->client);
     cpni_bind_number(add, 2, (int64_t)key->sequence);
@@ -93,9 +78,11 @@ static int remember(struct cpni_apply *apply, const struct cpni_command_key *key
     if (rc < 0) {
         return rc;
     }
-    sqlite3_stmt *forget = cpni_db_use(apply->db, "DELETE FROM answered WHERE client = ?1 AND sequence <= ?2");
+    sqlite3_stmt *forget = cpni_db_use(apply->db,
+        "DELETE FROM answered WHERE client = ?1 AND number <="
+        " (SELECT number FROM answered WHERE client = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)");
     cpni_bind_blob(forget, 1, &key->client, sizeof key->client);
-    cpni_bind_number(forget, 2, (int64_t)key->sequence - CPNI_STATE_KEYS_PER_CLIENT);
+    cpni_bind_number(forget, 2, CPNI_STATE_KEYS_PER_CLIENT);
     return cpni_db_run(apply->db, forget);
 }
 

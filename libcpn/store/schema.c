@@ -50,7 +50,6 @@ const char *const cpni_schema_steps[CPNI_SCHEMA_VERSION] = {
     " attempts INTEGER NOT NULL, text TEXT NOT NULL, wall INTEGER NOT NULL);"
 
     /* Answers to keyed commands (apply.c). */
-    "CREATE TABLE answered (client BLOB NOT NULL, sequence INTEGER NOT NULL, status INTEGER NOT NULL, code INTEGER NOT "
-    "NULL,"
-    " number INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (client, sequence)) WITHOUT ROWID;",
+    "CREATE TABLE answered (number INTEGER PRIMARY KEY, client BLOB NOT NULL, sequence INTEGER NOT NULL, status INTEGER NOT NULL,"
+    " code INTEGER NOT NULL, result INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (client, sequence));",
 };
