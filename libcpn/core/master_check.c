@@ -38,13 +38,13 @@ static const char *check_node(const struct cpni_mnode *node)
     return NULL;
 }
 
-static const char *check_task(const struct cpni_master_core *core, const struct cpni_mtask *task)
+static const char *check_task(const struct cpni_mtask *task)
 {
     bool leased = task->state == CPNI_JOB_PLACED || task->state == CPNI_JOB_RUNNING || task->state == CPNI_JOB_FETCHING;
     if (leased != (task->node != NULL)) {
         return "a task's state does not match its lease";
     }
-    if ((task->state == CPNI_JOB_UPLOADING || task->state == CPNI_JOB_FETCHING) && task->fetch == 0 && !core->reset) {
+    if ((task->state == CPNI_JOB_UPLOADING || task->state == CPNI_JOB_FETCHING) && task->fetch == 0) {
         return "a task waits for bytes that nobody fetches";
     }
     if (task->state == CPNI_JOB_DELIVERING && (task->owner == NULL || task->input != NULL || task->timer.entry.index != 0)) {
@@ -64,7 +64,7 @@ static const char *check_tasks(const struct cpni_master_core *core)
     uint64_t bytes = 0, leased = 0, queued = 0;
     const struct cpni_mtask *task;
     for (task = core->tasks; task != NULL; task = task->hh.next) {
-        const char *broken = check_task(core, task);
+        const char *broken = check_task(task);
         if (broken != NULL) {
             return broken;
         }

@@ -277,13 +277,9 @@ static void take_client(struct cpni_master_core *core, struct cpni_mconn *conn, 
     case CPNI_MSG_SUBMIT:
         cpni_msubmit(core, conn, &msg->submit);
         break;
-    case CPNI_MSG_CANCEL: {
-        struct cpni_mtask *task = cpni_mtask_find(core, &msg->cancel.task);
-        if (task != NULL && task->user == conn->link->identity) {
-            cpni_mtask_cancel(core, task, "cancelled by its client");
-        }
+    case CPNI_MSG_CANCEL:
+        cpni_mtask_cancelled(core, conn, &msg->cancel);
         break;
-    }
     case CPNI_MSG_ACK:
         cpni_mtask_ack(core, conn->link, &msg->ack);
         break;

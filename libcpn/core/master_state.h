@@ -484,6 +484,7 @@ void cpni_msubmit_requeue(struct cpni_master_core *core, struct cpni_mtask *task
 void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit);
 struct cpni_mtask *cpni_mtask_find(const struct cpni_master_core *core, const struct cpn_id *id);
 void cpni_mtask_cancel(struct cpni_master_core *core, struct cpni_mtask *task, const char *why);
+void cpni_mtask_cancelled(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_cancel *cancel);
 void cpni_mtask_timer(struct cpni_master_core *core, struct cpni_mtask *task);
 void cpni_mtask_ack(struct cpni_master_core *core, struct cpni_mlink *link, const struct cpni_msg_ack *ack);
 /* It ends here: an outcome that was not made by a node. Cannot fail. */

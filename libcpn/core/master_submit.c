@@ -24,11 +24,17 @@ static void refuse(struct cpni_master_core *core, struct cpni_mconn *conn, const
     cpni_mconn_refuse(core, conn, &refusal, "%s", text);
 }
 
-/* Where there is no room for it, the client hears so now; where there is no memory, it will ask again. */
+/* Where there is no room for it, the client hears so now; where there is no memory, it never came: its client, who gets no answer to
+ * this step, submits it again. */
 static void upload(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mlink *from)
 {
     task->state = CPNI_JOB_UPLOADING;
-    if (!cpni_mblob_fetch(core, task, from, task->input_blob) && !core->out->failed) {
+    if (cpni_mblob_fetch(core, task, from, task->input_blob)) {
+        return;
+    }
+    if (core->out->failed) {
+        cpni_mtask_free(core, task);
+    } else {
         cpni_mtask_end(core, task, CPN_EBUSY, CPNI_FAILURE_INPUT, "the master cannot receive this input now: submit it again later");
     }
 }

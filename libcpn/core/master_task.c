@@ -221,6 +221,22 @@ void cpni_mtask_cancel(struct cpni_master_core *core, struct cpni_mtask *task, c
     cpni_mtask_end(core, task, CPN_ECANCELLED, CPNI_FAILURE_CANCELLED, "%s", why);
 }
 
+/* By a client. What is not known (any more) is as good as cancelled: without an answer the client would ask for ever. */
+void cpni_mtask_cancelled(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_cancel *cancel)
+{
+    struct cpni_mtask *task = cpni_mtask_find(core, &cancel->task);
+    if (task != NULL && task->user == conn->link->identity) {
+        cpni_mtask_cancel(core, task, "cancelled by its client");
+        return;
+    }
+    struct cpni_msg msg = { .type = CPNI_MSG_RESULT };
+    msg.result.task = cancel->task;
+    msg.result.code = CPN_ECANCELLED;
+    msg.result.failure = CPNI_FAILURE_CANCELLED;
+    msg.result.text = cpni_str("the master knows no such task of this user");
+    cpni_mconn_send(core, conn, &msg);
+}
+
 void cpni_mtask_timer(struct cpni_master_core *core, struct cpni_mtask *task)
 {
     struct cpni_log_about about = cpni_mabout_task(core, task);
