@@ -65,14 +65,39 @@ static void send_cancel(struct cpni_master_core *core, struct cpni_mnode *node, 
 void cpni_mclaim_attempt(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_rec_ATTEMPT *attempt)
 {
     struct cpni_mclaim *claim = find(core, &attempt->task);
-    if (claim != NULL && claim->node == node) {
-        return; /* said again after a break; the interval is not prolonged */
+    uint32_t number = node->link->control->number;
+    if (claim != NULL && claim->node == node && claim->attempt == attempt->attempt) {
+        claim->confirmed = number; /* said again after a break; the interval is not prolonged */
+        return;
     }
     if (claim != NULL || HASH_COUNT(core->claims) >= CPNI_CLAIMS_MAX) {
         send_cancel(core, node, &attempt->task, attempt->attempt);
         return;
     }
-    make(core, node, &attempt->task, attempt->attempt);
+    claim = make(core, node, &attempt->task, attempt->attempt);
+    if (claim != NULL) {
+        claim->confirmed = number;
+    }
+}
+
+/* The node handed the attempt back: there is nothing to adopt any more. */
+void cpni_mclaim_returned(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpn_id *task, uint32_t attempt)
+{
+    struct cpni_mclaim *claim = find(core, task);
+    if (claim != NULL && claim->node == node && claim->attempt == attempt && claim->result == NULL) {
+        cpni_mclaim_free(core, claim);
+    }
+}
+
+/* Nor is there of what an earlier inventory listed and this one does not: the RETURN was lost. */
+void cpni_mclaim_inventory(struct cpni_master_core *core, struct cpni_mnode *node)
+{
+    struct cpni_mclaim *claim, *next;
+    HASH_ITER(hh, core->claims, claim, next) {
+        if (claim->node == node && claim->result == NULL && claim->confirmed != node->link->control->number) {
+            cpni_mclaim_free(core, claim);
+        }
+    }
 }
 
 /* Whether it is kept; else it is of no use to anybody. */

@@ -189,7 +189,11 @@ static void crashed(struct cpni_master_core *core, struct cpni_mtask *task, stru
 void cpni_mlease_returned(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_handback *handback)
 {
     struct cpni_mtask *task = cpni_mtask_find(core, &handback->task);
-    if (task == NULL || task->node != node || task->attempt != handback->attempt || task->state == CPNI_JOB_FETCHING) {
+    if (task == NULL) {
+        cpni_mclaim_returned(core, node, &handback->task, handback->attempt);
+        return;
+    }
+    if (task->node != node || task->attempt != handback->attempt || task->state == CPNI_JOB_FETCHING) {
         return;
     }
     char why[CPNI_TASK_TEXT];
@@ -244,6 +248,7 @@ void cpni_mlease_inventory(struct cpni_master_core *core, struct cpni_mnode *nod
     for (uint32_t i = 0; i < hello->results_count; i++) {
         take_attempt(core, node, &hello->results[i], true);
     }
+    cpni_mclaim_inventory(core, node);
     /* What it was given and does not list never reached it. */
     struct cpni_mtask *task = node->leases != NULL ? node->leases->prev : NULL;
     uint32_t left = node->lease_count, number = node->link->control->number;

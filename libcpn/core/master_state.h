@@ -257,6 +257,7 @@ struct cpni_mclaim { /* work of an earlier term that a node reports before its c
     struct cpn_id task;
     uint32_t attempt;
     struct cpni_mnode *node;
+    uint32_t confirmed; /* number of the connection whose HELLO listed it last */
     struct cpni_msg *result; /* NULL: still running */
     struct cpni_arena arena;
     uint64_t bytes;
@@ -523,6 +524,8 @@ void cpni_mclaim_attempt(struct cpni_master_core *core, struct cpni_mnode *node,
 bool cpni_mclaim_result(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_result *result);
 bool cpni_mclaim_adopt(struct cpni_master_core *core, struct cpni_mtask *task); /* whether somebody had it */
 void cpni_mclaim_node(struct cpni_master_core *core, struct cpni_mnode *node); /* gone: its claims too */
+void cpni_mclaim_returned(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpn_id *task, uint32_t attempt);
+void cpni_mclaim_inventory(struct cpni_master_core *core, struct cpni_mnode *node); /* after the last of its attempts */
 void cpni_mclaim_timer(struct cpni_master_core *core, struct cpni_mclaim *claim);
 void cpni_mclaim_free(struct cpni_master_core *core, struct cpni_mclaim *claim);
 
