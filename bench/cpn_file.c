@@ -6,8 +6,8 @@
  *
  *   cpn-file CONTEXT BUNDLE NODES
  *
- * prints hash_mb_s= (reading the bundle, before anything is sent), up_mb_s= (client to master, from the call to the committed version) and
- * down_mb_s= (master to nodes, until the last one is ready: the loading of the model by its backend is in it), and removes the model. */
+ * prints up_mb_s= (client to master, from the call to the committed version) and down_mb_s= (master to nodes, until the last one is ready:
+ * the loading of the model by its backend is in it), and removes the model. */
 #include <cpn/cpn.h>
 
 #include "connect.h"
@@ -46,7 +46,6 @@ int main(int argc, char **argv)
     char detail[CPN_DETAIL] = "";
     struct cpn_model *model;
     struct cpn_client *client = connect_client(argv[1]);
-    const double opened = now_s();
     if (cpn_model_open(argv[2], &model, detail) < 0) {
         fail("cpn-file: %s", detail);
     }
@@ -60,7 +59,7 @@ int main(int argc, char **argv)
     while (ready(client, cpn_model_name(model), version) < (uint32_t)atoi(argv[3])) {
         cpn_client_dispatch(client, LOOK_MS);
     }
-    printf("hash_mb_s=%.1f up_mb_s=%.1f down_mb_s=%.1f\n", mb / (start - opened), mb / (published - start), mb / (now_s() - published));
+    printf("up_mb_s=%.1f down_mb_s=%.1f\n", mb / (published - start), mb / (now_s() - published));
     fflush(stdout);
     cpn_client_model_remove(client, cpn_model_name(model), version, ASK_MS);
     cpn_model_free(model);
