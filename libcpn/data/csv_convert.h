@@ -14,7 +14,7 @@
 
 #define CPNI_CSV_ERRORS 5                /* the first few wrong places are told, the rest counted */
 #define CPNI_CSV_ROW_MAX (64u << 20)     /* bytes of a row: a longer one is an unclosed quote */
-#define CPNI_CSV_BLOCK (1u << 20)        /* bytes read and parsed at once, by one thread */
+#define CPNI_CSV_BLOCK (1u << 18)        /* bytes read and parsed at once, by one thread: with its numbers they fit its cache */
 #define CPNI_CSV_LARGE (8u << 20)        /* from this size on a second thread pays */
 #define CPNI_CSV_THREADS_MAX 64
 

@@ -23,6 +23,7 @@
 
 #include "base/random.h"
 #include "data/csv.h"
+#include "data/csv_run.h"
 #include "data/number.h"
 #include "data/words.h"
 
@@ -245,40 +246,96 @@ static void numbers_match_strtod(void **state)
     }
 }
 
+/* Number `i` of a sequence of texts, each as hard as a kind of text can be. */
+static void make_number(struct cpni_random *random, int i, char text[128])
+{
+    uint64_t bits = cpni_random_next(random);
+    uint32_t low = (uint32_t)bits;
+    float value;
+    memcpy(&value, &low, sizeof value);
+    switch (i % 8) {
+    case 0: /* any float, more or fewer digits than it takes */
+        snprintf(text, 128, "%.*g", (int)(bits >> 60) + 3, isfinite(value) ? (double)value : 1.5);
+        break;
+    case 1: /* a float's midpoint with its neighbour, and just beside it: where rounding is decided */
+        low = (low & 0x007fffff) | ((uint32_t)(100 + (bits >> 40) % 60) << 23);
+        memcpy(&value, &low, sizeof value);
+        snprintf(text, 128, "%.*g", 17 + (int)(bits >> 62), ((double)value + (double)nextafterf(value, INFINITY)) / 2);
+        break;
+    case 2:
+        snprintf(text, 128, "%" PRIu64 ".%06u", bits >> (bits & 63), (unsigned)(low % 1000000));
+        break;
+    case 3:
+        snprintf(text, 128, "-%u.%ue%d", low % 1000, low >> 12, (int)(bits >> 58) - 32);
+        break;
+    case 4:
+        snprintf(text, 128, "%u", low % 256);
+        break;
+    case 5:
+        snprintf(text, 128, "%s%" PRIu64, low % 2 == 0 ? "" : "-", bits >> (bits & 63));
+        break;
+    case 6:
+        snprintf(text, 128, "%.*f", (int)(bits >> 59), (double)(int64_t)bits * 1e-18);
+        break;
+    default: /* what to_csv writes of a double */
+        snprintf(text, 128, "%.17g", (double)(int64_t)bits * 1e-19);
+        break;
+    }
+}
+
 static void random_numbers_match_strtod(void **state)
 {
     (void)state;
     struct cpni_random random;
     char text[128];
     cpni_random_seed(&random, 11, 0);
-    for (int i = 0; i < 300000; i++) {
-        uint64_t bits = cpni_random_next(&random);
-        uint32_t low = (uint32_t)bits;
-        float value;
-        memcpy(&value, &low, sizeof value);
-        switch (i % 6) {
-        case 0: /* any float, more or fewer digits than it takes */
-            snprintf(text, sizeof text, "%.*g", (int)(bits >> 60) + 3, isfinite(value) ? (double)value : 1.5);
-            break;
-        case 1: /* a float's midpoint with its neighbour, and just beside it: where rounding is decided */
-            low = (low & 0x007fffff) | ((uint32_t)(100 + (bits >> 40) % 60) << 23);
-            memcpy(&value, &low, sizeof value);
-            snprintf(text, sizeof text, "%.*g", 17 + (int)(bits >> 62), ((double)value + (double)nextafterf(value, INFINITY)) / 2);
-            break;
-        case 2:
-            snprintf(text, sizeof text, "%" PRIu64 ".%06u", bits >> (bits & 63), (unsigned)(low % 1000000));
-            break;
-        case 3:
-            snprintf(text, sizeof text, "-%u.%ue%d", low % 1000, low >> 12, (int)(bits >> 58) - 32);
-            break;
-        case 4:
-            snprintf(text, sizeof text, "%u", low % 256);
-            break;
-        default: /* what to_csv writes of a double */
-            snprintf(text, sizeof text, "%.17g", (double)(int64_t)bits * 1e-19);
-            break;
-        }
+    for (int i = 0; i < 400000; i++) {
+        make_number(&random, i, text);
         assert_number(text);
+    }
+}
+
+/* Runs of cells, in which most are read some at once: values, count and place must be those of reading one by one. */
+static void runs_match_strtod(void **state)
+{
+    (void)state;
+    enum { CELLS = 400 };
+    struct cpni_random random;
+    cpni_random_seed(&random, 12, 0);
+    for (int round = 0; round < 2000; round++) {
+        static char bytes[CELLS * 130];
+        static float expected[CELLS], values[CELLS];
+        size_t used = 0, stop = 0;
+        uint32_t kind = cpni_random_below(&random, 4), odd = cpni_random_below(&random, CELLS), taken = 0;
+        static const char *const others[] = { "", "x", " 1", "\"2\"", "1e9999", "?", "1.2.3", "12345678901234567890123" };
+        for (uint32_t i = 0; i < CELLS; i++) {
+            char text[128];
+            make_number(&random, (int)cpni_random_below(&random, 8), text);
+            if (kind < 2 && cpni_random_below(&random, 50) != 0) { /* long stretches of single digits */
+                snprintf(text, sizeof text, "%u", cpni_random_below(&random, 10));
+            }
+            stop = i == odd ? used : stop;
+            expected[i] = (float)strtod(text, NULL);
+            used += (size_t)sprintf(bytes + used, "%s,", i == odd ? others[cpni_random_below(&random, 8)] : text);
+        }
+        used += (size_t)sprintf(bytes + used, "7\n");
+        memset(bytes + used, 0, 8);
+        uint32_t count = kind % 2 == 0 ? CELLS : CELLS / 2;
+        const char *at = cpni_csv_take_run(bytes, bytes, bytes + used, ',', values, count, &taken);
+        assert_true(taken <= odd || count < odd);
+        for (uint32_t i = 0; i < taken; i++) {
+            if (bits_of(expected[i]) != bits_of(values[i])) {
+                fail_msg("cell %u is %.9g, not %.9g", i, (double)values[i], (double)expected[i]);
+            }
+        }
+        /* What stopped it is the odd cell, the count, or a number that only the slow way can read. */
+        if (taken < odd && taken < count) {
+            float value;
+            const char *end = cpni_number_fast(at, &value);
+            assert_true(end == NULL || *end != ',');
+        } else if (taken == odd) {
+            assert_ptr_equal(at, bytes + stop);
+        }
     }
 }
 
@@ -345,6 +402,7 @@ int main(void)
         cmocka_unit_test(csv_spectrum),
         cmocka_unit_test(numbers_match_strtod),
         cmocka_unit_test(random_numbers_match_strtod),
+        cmocka_unit_test(runs_match_strtod),
         cmocka_unit_test(other_texts_are_no_numbers),
         cmocka_unit_test(locale_does_not_matter),
         cmocka_unit_test(words_are_ranked),
