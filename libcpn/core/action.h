@@ -134,7 +134,9 @@ struct cpni_actions {
     size_t capacity;
     struct cpni_arena arena;
     enum cpn_log_level log_level; /* set by the role: lines below it are not made */
-    bool failed; /* memory ran out while appending: the role must treat every connection as broken (nothing half-sent is trusted) */
+    /* Memory ran out in the step. What is in the list is whole and to be carried out; then, nothing half-said being trusted, connections
+     * are made anew: a worker's and a client's core do so by themselves with the next step (their deadline is now). */
+    bool failed;
 };
 
 /* Append a zeroed action; NULL (and failed set) when out of memory. */

@@ -234,12 +234,16 @@ int cpni_client_core_step(struct cpni_client_core *core, const struct cpni_event
         cpni_client_enrol(core, event, actions);
         return actions->failed ? CPN_ENOMEM : 0;
     }
+    if (core->broken) {
+        heed(core, cpni_uplink_break(&core->uplink, actions), actions);
+    }
     heed(core, cpni_uplink_event(&core->uplink, event, now, actions), actions);
     int rc = handle(core, event, actions);
     cpni_transfer_tick(core->transfer, now, actions);
     outcomes(core, actions);
     cpni_client_timers(core, actions);
     cpni_client_send_tasks(core, actions);
+    core->broken = actions->failed;
     return rc < 0 ? rc : actions->failed ? CPN_ENOMEM : 0;
 }
 
@@ -250,6 +254,9 @@ int64_t cpni_client_core_deadline(const struct cpni_client_core *core)
     }
     if (core->config.enrol) {
         return cpni_client_enrol_deadline(core);
+    }
+    if (core->broken) {
+        return core->now.mono_us;
     }
     int64_t at_us = cpni_uplink_deadline(&core->uplink);
     int64_t transfer_us = cpni_transfer_deadline(core->transfer);

@@ -34,6 +34,7 @@ struct cpni_submission {
     bool sent_once;
     bool has_input; /* counts as a user of its input blob, has_image: of its image */
     bool has_image;
+    bool refetched; /* the master had lost the image once: it was asked for the task again */
     int cancel;     /* OVER: the code of CANCEL */
     int64_t deadline_us; /* 0: none */
     struct cpni_heap_entry timer; /* deadline, grace or the end of OVER; always in the heap */
@@ -70,6 +71,7 @@ struct cpni_client_core {
     int64_t enrol_us;     /* of ENROL: the last attempt; 0: none under way */
     bool enrolled;
     bool stopped;
+    bool broken;          /* the last step ran out of memory */
 };
 
 /* client_task.c */

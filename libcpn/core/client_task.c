@@ -380,6 +380,12 @@ void cpni_client_image(struct cpni_client_core *core, const struct cpni_transfer
     if (submission == NULL || submission->state != CPNI_SUBMISSION_FETCHING) {
         return;
     }
+    if (outcome->code == CPN_ENOTFOUND && !submission->refetched) { /* we were away for so long that the master gave us up */
+        submission->refetched = true;
+        drop_result(core, submission, actions);
+        set_state(core, submission, CPNI_SUBMISSION_WAITING);
+        return;
+    }
     struct cpni_msg msg = submission->result;
     if (outcome->code != 0) {
         msg.result.code = outcome->code;

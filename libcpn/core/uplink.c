@@ -77,6 +77,7 @@ static unsigned say_hello(struct cpni_uplink *uplink, struct cpni_uplink_conn *c
         conn->since_us = now->mono_us;
     }
     conn->sequence = 0;
+    conn->resync_us = 0;
     struct cpni_msg msg = { .type = CPNI_MSG_HELLO };
     msg.hello.boot = uplink->boot;
     if (conn == &uplink->bulk) {
@@ -142,6 +143,11 @@ static unsigned lost(struct cpni_uplink *uplink, struct cpni_actions *actions, c
     return flags | CPNI_UPLINK_TROUBLE;
 }
 
+unsigned cpni_uplink_break(struct cpni_uplink *uplink, struct cpni_actions *actions)
+{
+    return uplink->dead ? 0 : lost(uplink, actions, "out of memory: the connections are made anew");
+}
+
 static bool overdue(const struct cpni_uplink_conn *conn, int64_t limit_us, int64_t now_us)
 {
     return conn->hellos != 0 && now_us - conn->since_us >= limit_us;
@@ -154,6 +160,12 @@ static unsigned tick(struct cpni_uplink *uplink, const struct cpni_now *now, str
     for (size_t i = 0; i < 2; i++) {
         if (conns[i]->again_us != 0 && now->mono_us >= conns[i]->again_us) {
             flags |= reconnect(uplink, conns[i], actions);
+        }
+        if (conns[i]->resync_us != 0 && now->mono_us >= conns[i]->resync_us) {
+            int64_t since_us = conns[i]->since_us;
+            conns[i]->hellos = 0;
+            flags |= say_hello(uplink, conns[i], now, actions);
+            conns[i]->since_us = since_us; /* a master that never welcomes is gone all the same */
         }
     }
     if (overdue(&uplink->control, ms(uplink->gone_ms), now->mono_us)) {
@@ -251,6 +263,7 @@ static unsigned welcome(struct cpni_uplink *uplink, struct cpni_uplink_conn *con
     if (conn->hellos == 0 || --conn->hellos != 0) {
         return 0; /* the answer to an earlier HELLO: the master has yet to see the last one */
     }
+    conn->resync_us = 0;
     bool same_link = conn->link == msg->link;
     conn->link = msg->link;
     conn->welcomed = true;
@@ -305,8 +318,9 @@ static unsigned turned_down(struct cpni_uplink *uplink, struct cpni_uplink_conn 
         unsigned flags = refused(uplink, conn, msg->refused.code, text, now, actions);
         return flags;
     }
-    if (conn->hellos != 0) {
-        return 0; /* sent before the master saw the HELLO that is on its way */
+    if (conn->hellos != 0) { /* sent before the master saw the HELLO that is on its way; or its answer to it, if no other follows */
+        conn->resync_us = now->mono_us + ms(CPNI_UPLINK_RESYNC_MS);
+        return 0;
     }
     cpni_str_copy(msg->resync.text, text, sizeof text);
     cpni_log(actions, CPNI_LOG_RESYNC, NULL, "asked for by the master%s%s", text[0] != 0 ? ": " : "", text);
@@ -375,6 +389,7 @@ int64_t cpni_uplink_deadline(const struct cpni_uplink *uplink)
     for (size_t i = 0; i < 2; i++) {
         uint32_t limit = i == 0 ? uplink->gone_ms : CPNI_TRANSFER_STALL_MS;
         at_us = conns[i]->again_us != 0 ? sooner(at_us, conns[i]->again_us) : at_us;
+        at_us = conns[i]->resync_us != 0 ? sooner(at_us, conns[i]->resync_us) : at_us;
         at_us = conns[i]->hellos != 0 ? sooner(at_us, conns[i]->since_us + ms(limit)) : at_us;
     }
     if (uplink->control.welcomed) {

@@ -37,6 +37,7 @@ struct cpni_uplink_conn {
     uint64_t sequence;  /* of the packet that is expected; 0: any (after HELLO, until WELCOME) */
     int64_t since_us;   /* of the oldest unanswered HELLO; of the refusal */
     int64_t again_us;   /* RECONNECT then; 0: no */
+    int64_t resync_us;  /* HELLO once more then, unless it was answered; 0: no */
 };
 
 struct cpni_uplink {
@@ -81,6 +82,9 @@ bool cpni_uplink_packet(struct cpni_uplink *uplink, const struct cpni_event_pack
 /* Each of its messages in turn. PASS: it is for the owner. */
 unsigned cpni_uplink_message(struct cpni_uplink *uplink, uint64_t conn, const struct cpni_msg *msg, const struct cpni_now *now,
                              struct cpni_actions *actions);
+
+/* Out of memory in the middle of a step: nothing half-said can be trusted. Both connections are made anew. Flags. */
+unsigned cpni_uplink_break(struct cpni_uplink *uplink, struct cpni_actions *actions);
 
 /* Send over the welcomed control connection; not welcomed: nothing (the next WELCOME makes the owner say it again). */
 void cpni_uplink_send(struct cpni_uplink *uplink, struct cpni_actions *actions, const struct cpni_msg *msg);

@@ -231,23 +231,18 @@ static void message(struct cpni_worker_core *core, const struct cpni_event_packe
     }
 }
 
-static unsigned packet(struct cpni_worker_core *core, const struct cpni_event_packet *packet, struct cpni_actions *actions)
+static void packet(struct cpni_worker_core *core, const struct cpni_event_packet *packet, struct cpni_actions *actions)
 {
     unsigned flags = 0;
-    unsigned all = 0;
-    if (!cpni_uplink_packet(&core->uplink, packet, &core->now, actions, &flags)) {
-        heed(core, flags, actions);
-        return flags;
-    }
-    for (size_t i = 0; i < packet->count; i++) {
+    bool accepted = cpni_uplink_packet(&core->uplink, packet, &core->now, actions, &flags);
+    heed(core, flags, actions);
+    for (size_t i = 0; accepted && i < packet->count; i++) {
         flags = cpni_uplink_message(&core->uplink, packet->conn, &packet->msgs[i], &core->now, actions);
         heed(core, flags, actions);
-        all |= flags;
         if (flags & CPNI_UPLINK_PASS) {
             message(core, packet, i, actions);
         }
     }
-    return all;
 }
 
 static void outcomes(struct cpni_worker_core *core, struct cpni_actions *actions)
@@ -307,32 +302,33 @@ static void end_if_drained(struct cpni_worker_core *core, struct cpni_actions *a
     stopped(core, 0, "", actions);
 }
 
-static unsigned handle(struct cpni_worker_core *core, const struct cpni_event *event, struct cpni_actions *actions)
+static void handle(struct cpni_worker_core *core, const struct cpni_event *event, struct cpni_actions *actions)
 {
     switch (event->type) {
     case CPNI_EV_PACKET:
-        return packet(core, &event->packet, actions);
+        packet(core, &event->packet, actions);
+        break;
     case CPNI_EV_DISK:
         if (cpni_transfer_owns(event->disk.ticket)) {
             cpni_transfer_disk(core->transfer, &event->disk, &core->now, actions);
         } else {
             cpni_worker_imported(core, &event->disk, actions);
         }
-        return 0;
+        break;
     case CPNI_EV_MODEL:
         cpni_worker_loaded(core, &event->model, actions);
-        return 0;
+        break;
     case CPNI_EV_FINISHED:
         cpni_worker_finished(core, &event->finished, actions);
-        return 0;
+        break;
     case CPNI_EV_LOAD:
         core->load = event->load;
-        return 0;
+        break;
     case CPNI_EV_STOP:
         stop(core, event->stop.returning, actions);
-        return 0;
+        break;
     default:
-        return 0;
+        break;
     }
 }
 
@@ -343,9 +339,11 @@ int cpni_worker_core_step(struct cpni_worker_core *core, const struct cpni_event
     if (core->stopped) {
         return 0;
     }
-    unsigned flags = cpni_uplink_event(&core->uplink, event, now, actions);
-    heed(core, flags, actions);
-    flags |= handle(core, event, actions);
+    if (core->broken) {
+        heed(core, cpni_uplink_break(&core->uplink, actions), actions);
+    }
+    heed(core, cpni_uplink_event(&core->uplink, event, now, actions), actions);
+    handle(core, event, actions);
     cpni_transfer_tick(core->transfer, now, actions);
     outcomes(core, actions);
     cpni_worker_timeouts(core, actions);
@@ -356,6 +354,7 @@ int cpni_worker_core_step(struct cpni_worker_core *core, const struct cpni_event
     } else {
         end_if_drained(core, actions);
     }
+    core->broken = actions->failed;
     return actions->failed ? CPN_ENOMEM : 0;
 }
 
@@ -363,6 +362,9 @@ int64_t cpni_worker_core_deadline(const struct cpni_worker_core *core)
 {
     if (core->stopped) {
         return INT64_MAX;
+    }
+    if (core->broken) {
+        return core->now.mono_us;
     }
     int64_t at_us = cpni_uplink_deadline(&core->uplink);
     int64_t transfer_us = cpni_transfer_deadline(core->transfer);

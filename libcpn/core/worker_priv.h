@@ -114,6 +114,7 @@ struct cpni_worker_core {
     unsigned stops; /* 1: draining, 2: at once */
     bool returning;
     bool stopped;
+    bool broken; /* the last step ran out of memory */
 };
 
 /* worker_task.c */

@@ -102,10 +102,10 @@ void cpni_worker_conclude(struct cpni_worker_core *core, struct cpni_attempt *at
 static enum cpni_failure classify(const struct cpni_worker_core *core, const struct cpni_attempt *attempt,
                                   const struct cpni_event_finished *event)
 {
-    if (event->code == CPN_ETIMEDOUT && attempt->deadline_us != 0 && core->now.mono_us >= attempt->deadline_us) {
-        return CPNI_FAILURE_DEADLINE;
+    if (event->code != CPN_ETIMEDOUT) {
+        return event->failure;
     }
-    return event->failure;
+    return attempt->deadline_us != 0 && core->now.mono_us >= attempt->deadline_us ? CPNI_FAILURE_DEADLINE : CPNI_FAILURE_CRASH;
 }
 
 static void import_image(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions)

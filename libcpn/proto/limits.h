@@ -22,6 +22,7 @@
 #define CPNI_HEARTBEAT_MS 1000
 #define CPNI_GONE_MS 3000 /* three beats: one may be lost, one may be late */
 #define CPNI_BUSY_RETRY_MS 250
+#define CPNI_UPLINK_RESYNC_MS 300 /* a HELLO that crossed a RESYNC and has no answer is said again: longer than a round trip */
 #define CPNI_UPLINK_AGAIN_MS 2000 /* after a refusal that may pass (wrong answer in the handshake): connect again */
 
 /* ---- queues of the master ---- */

@@ -159,12 +159,13 @@ static const char *gpu_name(char name[128])
     return name;
 }
 
-static size_t held_models(struct cpn_worker *worker, struct cpni_rec_HELD *held, size_t room)
+static size_t held_models(struct cpn_worker *worker, struct cpni_rec_HELD *held, const struct cpni_manifest **manifests, size_t room)
 {
     struct cpni_bundle *bundle, *next;
     size_t count = 0;
     HASH_ITER(hh, worker->bundles, bundle, next) {
         if (bundle->ready && count < room) {
+            manifests[count] = &bundle->manifest;
             held[count++] = (struct cpni_rec_HELD){ .name = bundle->manifest.name, .root = bundle->root, .state = CPNI_HELD_READY };
         }
     }
@@ -184,8 +185,9 @@ int cpni_worker_make_core(struct cpn_worker *worker)
     struct cpni_str *handlers = cpni_arena_alloc(&arena, (handler_count + 1) * sizeof *handlers);
     size_t bundle_count = HASH_COUNT(worker->bundles);
     struct cpni_rec_HELD *held = cpni_arena_alloc(&arena, (bundle_count + 1) * sizeof *held);
+    const struct cpni_manifest **manifests = cpni_arena_alloc(&arena, (bundle_count + 1) * sizeof *manifests);
     int rc = CPN_ENOMEM;
-    if (handlers != NULL && held != NULL) {
+    if (handlers != NULL && held != NULL && manifests != NULL) {
         size_t i = 0;
         for (struct cpni_handler *handler = worker->handlers; handler != NULL; handler = handler->next) {
             handlers[i++] = cpni_str(handler->name);
@@ -207,7 +209,8 @@ int cpni_worker_make_core(struct cpn_worker *worker)
             .handlers = handlers,
             .handler_count = handler_count,
             .models = held,
-            .model_count = held_models(worker, held, bundle_count),
+            .manifests = manifests,
+            .model_count = held_models(worker, held, manifests, bundle_count),
         };
         randombytes_buf(config.boot.bytes, sizeof config.boot.bytes);
         rc = cpni_worker_core_new(&config, &worker->now, &worker->core);

@@ -172,6 +172,35 @@ static void only_the_last_welcome_counts(void **state)
     assert_false(cpni_uplink_ready(&rig->uplink));
 }
 
+static void a_hello_that_is_answered_with_resync_is_said_again(void **state)
+{
+    struct rig *rig = *state;
+    struct cpni_msg resync = { .type = CPNI_MSG_RESYNC };
+    steps_connected(&rig->s, CPNI_CONN_CONTROL);
+    steps_msg(&rig->s, &resync);
+    assert_null(steps_sent(&rig->s, CPNI_MSG_HELLO, 0)); /* it may have been sent before the HELLO came */
+    steps_tick(&rig->s, cpni_uplink_deadline(&rig->uplink) - rig->s.now.mono_us);
+    assert_non_null(steps_sent(&rig->s, CPNI_MSG_HELLO, 0));
+    steps_welcome(&rig->s, CPNI_CONN_CONTROL);
+    assert_true(cpni_uplink_ready(&rig->uplink));
+    steps_msg(&rig->s, &resync);
+    for (int i = 0; i < 8; i++) { /* a master that never welcomes */
+        steps_msg(&rig->s, &resync);
+        steps_tick(&rig->s, 400000);
+    }
+    assert_non_null(steps_act(&rig->s, CPNI_ACT_RECONNECT, 0));
+}
+
+static void out_of_memory_connects_anew(void **state)
+{
+    struct rig *rig = *state;
+    steps_join(&rig->s);
+    cpni_actions_clear(&rig->s.actions);
+    assert_true(cpni_uplink_break(&rig->uplink, &rig->s.actions) & CPNI_UPLINK_LOST);
+    assert_non_null(steps_act(&rig->s, CPNI_ACT_RECONNECT, 1));
+    assert_false(cpni_uplink_ready(&rig->uplink));
+}
+
 static void another_reign_renews_the_bulk_link(void **state)
 {
     struct rig *rig = *state;
@@ -260,6 +289,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_unanswered_hello_connects_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gap_says_hello_again, setup, teardown),
         cmocka_unit_test_setup_teardown(only_the_last_welcome_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_hello_that_is_answered_with_resync_is_said_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(out_of_memory_connects_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(another_reign_renews_the_bulk_link, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_key_is_never_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(trouble_that_may_pass_is_tried_again, setup, teardown),
