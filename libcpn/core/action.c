@@ -101,12 +101,16 @@ static void clear_action(struct cpni_action *action)
     }
 }
 
+void cpni_actions_truncate(struct cpni_actions *actions, size_t count)
+{
+    while (actions->count > count) {
+        clear_action(&actions->list[--actions->count]);
+    }
+}
+
 void cpni_actions_clear(struct cpni_actions *actions)
 {
-    for (size_t i = 0; i < actions->count; i++) {
-        clear_action(&actions->list[i]);
-    }
-    actions->count = 0;
+    cpni_actions_truncate(actions, 0);
     actions->failed = false;
     cpni_arena_reset(&actions->arena);
 }

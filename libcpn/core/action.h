@@ -149,6 +149,9 @@ int cpni_actions_tell(struct cpni_actions *actions, const struct cpni_msg *msg);
 /* A text made for the step: printf into the arena. Empty when out of memory. */
 struct cpni_str cpni_actions_text(struct cpni_actions *actions, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Take back the last ones, so that `count` are left: a step that fails leaves none of its own behind. */
+void cpni_actions_truncate(struct cpni_actions *actions, size_t count);
+
 /* Release all; the memory of the list stays for the next step. */
 void cpni_actions_clear(struct cpni_actions *actions);
 void cpni_actions_free(struct cpni_actions *actions);

@@ -35,6 +35,11 @@ struct cpni_str cpni_mversion_text(const struct cpni_master_core *core, const st
     return cpni_actions_text(core->out, "%s@%u", version->model->name, version->number);
 }
 
+bool cpni_mlogs(const struct cpni_master_core *core, enum cpni_log_event event)
+{
+    return cpni_log_event_level(event) >= core->out->log_level;
+}
+
 bool cpni_mkey_zero(const struct cpn_key *key)
 {
     static const struct cpn_key zero;
@@ -293,25 +298,35 @@ static void take(struct cpni_master_core *core, const struct cpni_event *event)
     }
 }
 
-/* What this step wanted to send, ask and commit is lost with its actions. So nothing that depends on it may be trusted: every peer is to
- * say HELLO again, questions of this step count as failed, keys are announced again with the next step. */
-static void recover(struct cpni_master_core *core, uint64_t first_ticket)
+/* Disk jobs that are never carried out: to whoever asked for them the disk was busy. */
+static void lose_jobs(struct cpni_master_core *core, size_t first)
+{
+    for (size_t i = first, end = core->out->count; i < end; i++) {
+        const struct cpni_action *action = &core->out->list[i];
+        if (action->type == CPNI_ACT_DISK && cpni_transfer_owns(action->disk.ticket)) {
+            const struct cpni_event_disk busy = { .ticket = action->disk.ticket, .code = CPN_EBUSY, .root = action->disk.root };
+            cpni_transfer_disk(core->transfer, &busy, &core->now, core->out);
+        }
+    }
+}
+
+/* What this step wanted to send, ask and commit is taken back: half of it would be worse than nothing. So nothing that depends on it may
+ * be trusted: every peer is to say HELLO again, questions of this step count as failed, keys are announced again with the next step. */
+static void recover(struct cpni_master_core *core, uint64_t first_ticket, size_t first_action)
 {
     cpni_mask_fail_since(core, first_ticket);
     struct cpni_mconn *conn, *next;
     HASH_ITER(hh, core->conns, conn, next) {
         cpni_mconn_drop(core, conn);
     }
+    lose_jobs(core, first_action);
+    cpni_actions_truncate(core->out, first_action);
     core->reset = true;
     core->dirty = true;
 }
 
-int cpni_master_core_step(struct cpni_master_core *core, const struct cpni_event *event, const struct cpni_now *now,
-                          struct cpni_actions *actions)
+static void work(struct cpni_master_core *core, const struct cpni_event *event)
 {
-    core->now = *now;
-    core->out = actions;
-    uint64_t first_ticket = core->last_ticket + 1;
     if (core->reset) {
         core->reset = false;
         cpni_madmit_all(core);
@@ -328,12 +343,26 @@ int cpni_master_core_step(struct cpni_master_core *core, const struct cpni_event
         cpni_msched_run(core);
     }
     see_stopped(core);
-    if (actions->failed) {
-        recover(core, first_ticket);
+}
+
+int cpni_master_core_step(struct cpni_master_core *core, const struct cpni_event *event, const struct cpni_now *now,
+                          struct cpni_actions *actions)
+{
+    core->now = *now;
+    core->out = actions;
+    bool failed_before = actions->failed; /* another step's, in the same list */
+    uint64_t first_ticket = core->last_ticket + 1;
+    size_t first_action = actions->count;
+    actions->failed = false;
+    work(core, event);
+    bool failed = actions->failed;
+    if (failed) {
+        recover(core, first_ticket, first_action);
     }
+    actions->failed = failed || failed_before;
     cpni_mconn_bury(core);
     core->out = NULL;
-    return actions->failed ? CPN_ENOMEM : 0;
+    return failed ? CPN_ENOMEM : 0;
 }
 
 static int64_t earlier(int64_t a, int64_t b)

@@ -5,9 +5,9 @@
 /* The master's decisions: which links live, who may do what, which node works on which task and until when, which models go where.
  * Fed with events, answers with actions; see event.h, action.h. The same events give the same actions, to the byte.
  *
- * A step that runs out of memory leaves a valid state, sets actions->failed and returns CPN_ENOMEM: the role then throws the actions
- * away, all of them. The core has forgotten every connection, so peers are asked to say HELLO again; keys are announced to ZAP again
- * with the next step, which the deadline asks for at once.
+ * A step that runs out of memory leaves a valid state and none of its actions, sets actions->failed and returns CPN_ENOMEM. The core has
+ * forgotten every connection, so that peers are asked to say HELLO again; keys are announced to ZAP again with the next step, which the
+ * deadline asks for at once. The role need do nothing.
  *
  * Links: the number in WELCOME changes with every HELLO. A peer must ignore whatever comes under an older number, and everything
  * between its HELLO and the WELCOME: only then do its inventory and what follows WELCOME add up.

@@ -81,8 +81,10 @@ void cpni_mlease_place(struct cpni_master_core *core, struct cpni_mtask *task, s
     task->placed_us = core->now.mono_us;
     task->started_us = 0;
     send_task(core, task);
-    struct cpni_log_about about = cpni_mabout_task(core, task);
-    cpni_log(core->out, CPNI_LOG_TASK_PLACED, &about, "attempt %u", task->attempt);
+    if (cpni_mlogs(core, CPNI_LOG_TASK_PLACED)) {
+        struct cpni_log_about about = cpni_mabout_task(core, task);
+        cpni_log(core->out, CPNI_LOG_TASK_PLACED, &about, "attempt %u", task->attempt);
+    }
 }
 
 void cpni_mlease_take(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node, uint32_t attempt)

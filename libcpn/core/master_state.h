@@ -364,6 +364,7 @@ struct cpni_log_about cpni_mabout_node(const struct cpni_master_core *core, cons
 struct cpni_log_about cpni_mabout_user(const struct cpni_master_core *core, const struct cpni_midentity *identity);
 struct cpni_log_about cpni_mabout_task(const struct cpni_master_core *core, const struct cpni_mtask *task);
 struct cpni_str cpni_mversion_text(const struct cpni_master_core *core, const struct cpni_mversion *version); /* "faces@3" */
+bool cpni_mlogs(const struct cpni_master_core *core, enum cpni_log_event event); /* whether a line is made: where lines are many */
 bool cpni_mkey_zero(const struct cpn_key *key);
 bool cpni_mhash_zero(const struct cpn_hash *hash);
 

@@ -254,7 +254,9 @@ void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const 
     }
     cpni_mtask_own(task, conn->link);
     send_accepted(core, conn, task);
-    struct cpni_log_about about = cpni_mabout_task(core, task);
-    cpni_log(core->out, CPNI_LOG_TASK_ACCEPTED, &about, "%llu bytes", (unsigned long long)task->input_size);
+    if (cpni_mlogs(core, CPNI_LOG_TASK_ACCEPTED)) {
+        struct cpni_log_about about = cpni_mabout_task(core, task);
+        cpni_log(core->out, CPNI_LOG_TASK_ACCEPTED, &about, "%llu bytes", (unsigned long long)task->input_size);
+    }
     start(core, task, conn->link);
 }

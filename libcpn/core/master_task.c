@@ -131,9 +131,11 @@ void cpni_mtask_deliver(struct cpni_master_core *core, struct cpni_mtask *task)
     task->state = CPNI_JOB_DELIVERING;
     cpni_heap_remove(&core->timers, &task->timer.entry);
     cpni_mtask_drop_input(core, task);
-    struct cpni_log_about about = cpni_mabout_task(core, task);
-    about.name = cpni_actions_text(core->out, "%s", task->node_name);
-    cpni_log(core->out, CPNI_LOG_TASK_DONE, &about, "%s", task->code == 0 ? "done" : cpn_error_name(task->code));
+    if (cpni_mlogs(core, CPNI_LOG_TASK_DONE)) {
+        struct cpni_log_about about = cpni_mabout_task(core, task);
+        about.name = cpni_actions_text(core->out, "%s", task->node_name);
+        cpni_log(core->out, CPNI_LOG_TASK_DONE, &about, "%s", task->code == 0 ? "done" : cpn_error_name(task->code));
+    }
     if (task->owner == NULL) {
         cpni_mtask_free(core, task);
         return;
