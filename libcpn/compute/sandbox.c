@@ -63,7 +63,7 @@ static uint64_t address_space_bytes(void)
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static int limit(int resource, uint64_t value)
+static int limit(__rlimit_resource_t resource, uint64_t value)
 {
     struct rlimit to = { .rlim_cur = value, .rlim_max = value };
     struct rlimit now;

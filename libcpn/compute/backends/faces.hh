@@ -59,7 +59,7 @@ cv::Mat normalise_face(const cv::Mat &crop);
 
 /* How far a face is from the nearest of the people that are known; the smaller the surer. *ratio*: the distance to the
  * nearest person over that to the second nearest, which a poor photo of anybody raises alike; *distance*: the first
- * alone, for few people. Training measures which of them tells known from unknown better, and where the threshold is.
+ * alone, for few people. Training chooses, and measures where the threshold is.
  */
 enum class Score { ratio, distance };
 Score score_of(const std::string &name);

@@ -284,6 +284,7 @@ static void write_manifest(
         { "score", name_of(measured.score) },
         { "threshold", number(measured.threshold) },
         { "spread", number(measured.spread) },
+        { "distance_max", number(measured.distance_max) },
         { "measured_identified", number(measured.identified) },
         { "measured_misnamed", number(measured.misnamed) },
         { "measured_false_names", measured.unknown_count > 0 ? number(measured.false_names) : "not measured" },
@@ -304,7 +305,7 @@ static std::string rates(const Validation &measured)
         = percent(measured.identified) + " of known faces identified, " + percent(measured.misnamed) + " misnamed, ";
     return text
         + (measured.unknown_count > 0 ? percent(measured.false_names) + " of unknown faces named"
-                                      : "unknown faces not measured (needs 4 people)");
+                                      : "unknown faces not measured: one person alone has nobody to be told from");
 }
 
 static void write_report(const Training &training, const Validation &measured, const std::string &out)

@@ -15,7 +15,7 @@ namespace cpni
 {
 
 static const size_t rounds_max = 5;
-static const size_t people_least = 4; /* to leave one out and still have a nearest and a second nearest, and one more */
+static const size_t people_for_ratio = 3; /* one left out, and still a nearest and a second nearest */
 
 namespace
 {
@@ -54,7 +54,7 @@ static Split split(const std::vector<int> &labels, size_t people, size_t rounds,
     Split out;
     std::vector<size_t> seen(people, 0);
     for (size_t person = 0; person < people; person++) {
-        out.left_out.push_back(people >= people_least && person % rounds == round);
+        out.left_out.push_back(people > 1 && person % rounds == round);
     }
     for (size_t i = 0; i < labels.size(); i++) {
         const size_t person = static_cast<size_t>(labels[i]);
@@ -98,7 +98,8 @@ static void count_at(Validation &out, const std::vector<Trial> &trials)
     size_t false_names = 0;
     out.known_count = out.unknown_count = 0;
     for (const Trial &trial : trials) {
-        const bool named = score_from(out.score, trial.nearest, trial.second) <= out.threshold;
+        const bool named
+            = score_from(out.score, trial.nearest, trial.second) <= out.threshold && trial.nearest <= out.distance_max;
         (trial.known ? out.known_count : out.unknown_count)++;
         identified += trial.known && trial.correct && named;
         misnamed += trial.known && !trial.correct && named;
@@ -116,7 +117,7 @@ static double threshold_for(std::vector<double> &right, std::vector<double> &wro
     std::sort(wrong.begin(), wrong.end());
     const double highest = right.empty() ? 0 : right.back();
     if (wrong.empty()) {
-        return right.empty() ? 0 : right[(right.size() - 1) * 95 / 100];
+        return right.empty() ? 0 : right[right.size() / 2]; /* nobody to be mistaken for: rather miss than misname */
     }
     const size_t allowed = static_cast<size_t>(most * static_cast<double>(wrong.size()));
     if (allowed >= wrong.size()) {
@@ -132,6 +133,7 @@ static double threshold_for(std::vector<double> &right, std::vector<double> &wro
 
 static Validation measure(const std::vector<Trial> &trials, Score score, double false_names)
 {
+    Validation out;
     std::vector<double> right;
     std::vector<double> wrong;
     for (const Trial &trial : trials) {
@@ -140,13 +142,13 @@ static Validation measure(const std::vector<Trial> &trials, Score score, double 
             wrong.push_back(value);
         } else {
             right.push_back(value);
+            out.distance_max = std::max(out.distance_max, trial.nearest);
         }
     }
-    Validation out;
     out.score = score;
     out.threshold = threshold_for(right, wrong, false_names);
-    const double median = right.empty() ? 0 : right[right.size() / 2];
-    out.spread = std::max((out.threshold - median) / std::log(19), 1e-6); /* so that the median is 95 % sure */
+    const double median = right.empty() ? 0 : right[right.size() / (wrong.empty() ? 4 : 2)];
+    out.spread = std::max((out.threshold - median) / std::log(19), 0.02 * out.threshold); /* the median is 95 % sure */
     count_at(out, trials);
     return out;
 }
@@ -166,12 +168,7 @@ Validation validate(const std::vector<cv::Mat> &histograms, const std::vector<in
             }
         }
     }
-    const Validation by_distance = measure(trials, Score::distance, false_names);
-    if (people < people_least) {
-        return by_distance;
-    }
-    const Validation by_ratio = measure(trials, Score::ratio, false_names);
-    return by_ratio.identified >= by_distance.identified ? by_ratio : by_distance;
+    return measure(trials, people < people_for_ratio ? Score::distance : Score::ratio, false_names);
 }
 
 } // namespace cpni

@@ -83,6 +83,7 @@ private:
         }
         score_ = cpni::score_of(params.text("score", "ratio"));
         threshold_ = params.number("threshold", 0.9, 0, 1e9);
+        distance_max_ = params.number("distance_max", 1e9, 0, 1e9);
         spread_ = params.number("spread", 0.05, 0, 1e9);
         lbph_ = cpni::make_lbph(params);
         lbph_->train(crops, labels);
@@ -106,9 +107,9 @@ private:
         }
         const double score = cpni::score_from(score_, nearest, second);
         const double confidence = cpni::identity_confidence(score, threshold_, spread_);
-        const bool known = person >= 0 && score <= threshold_;
+        const bool known = person >= 0 && score <= threshold_ && nearest <= distance_max_;
         finding.name = known ? names_[static_cast<size_t>(person)] : "unknown";
-        finding.confidence = known ? confidence : 1 - confidence;
+        finding.confidence = known ? confidence : std::max(0.5, 1 - confidence);
     }
 
     cpni::FaceFinder finder_;
@@ -116,6 +117,7 @@ private:
     std::vector<std::string> names_;
     cpni::Score score_ = cpni::Score::ratio;
     double threshold_ = 0;
+    double distance_max_ = 0;
     double spread_ = 0;
 };
 
