@@ -26,7 +26,7 @@ struct cpn_master_options {
     const char *name;             /* of the network; NULL: the host's name */
     const char *const *listen;    /* "tcp://ADDRESS:PORT", NULL-terminated; port 0 picks one; NULL: all interfaces, CPN_PORT */
     bool local_only;              /* no TCP at all: only clients and workers of this process */
-    const char *const *advertise; /* "HOST:PORT" for join lines, NULL-terminated; NULL: this machine's addresses */
+    const char *const *advertise; /* "HOST:PORT" for join lines, NULL-terminated; NULL: the address in `listen`, or all of this machine's */
     uint32_t heartbeat_ms;        /* 0: 1000 */
     uint32_t gone_ms;             /* a node that is silent for so long is gone; 0: 3000 */
     uint32_t tasks_max;           /* accepted and unfinished; more are answered BUSY; 0: 100,000; likewise below */

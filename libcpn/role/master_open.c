@@ -248,26 +248,65 @@ static int open_sockets(struct cpn_master *master, const struct cpn_master_optio
     return cpni_router_open(&router, &master->router, master->detail);
 }
 
-/* What join lines say: what was advertised, else every address of this machine. */
-static int find_endpoints(struct cpn_master *master, const struct cpn_master_options *options)
+/* A bound address as others can dial it; false for one that means every interface. */
+static bool dialable(const char *listen, uint16_t port, char out[CPNI_ENDPOINT_TEXT])
 {
-    if (master->router == NULL || cpni_router_port(master->router) == 0) {
-        return 0;
+    char host[CPNI_HOST_TEXT];
+    const char *from = strncmp(listen, CPNI_ENDPOINT_SCHEME, sizeof CPNI_ENDPOINT_SCHEME - 1) == 0
+                           ? listen + sizeof CPNI_ENDPOINT_SCHEME - 1
+                           : listen;
+    const char *colon = strrchr(from, ':');
+    size_t size = colon != NULL ? (size_t)(colon - from) : 0;
+    if (size >= 2 && from[0] == '[' && from[size - 1] == ']') {
+        from++;
+        size -= 2;
     }
-    for (size_t i = 0; options->advertise != NULL && options->advertise[i] != NULL && i < CPNI_ENDPOINTS_MAX; i++) {
-        if (cpni_endpoint_parse(options->advertise[i], strlen(options->advertise[i]), master->endpoints[i]) < 0) {
-            return cpni_master_fail(master, CPN_EINVAL, "cannot advertise \"%s\": expected HOST:PORT", options->advertise[i]);
+    if (size == 0 || size >= sizeof host) {
+        return false;
+    }
+    memcpy(host, from, size);
+    host[size] = 0;
+    bool every = strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+    return !every && cpni_endpoint_make(host, port, out) == 0;
+}
+
+static int take_advertised(struct cpn_master *master, const char *const *advertise)
+{
+    for (size_t i = 0; advertise[i] != NULL && i < CPNI_ENDPOINTS_MAX; i++) {
+        if (cpni_endpoint_parse(advertise[i], strlen(advertise[i]), master->endpoints[i]) < 0) {
+            return cpni_master_fail(master, CPN_EINVAL, "cannot advertise \"%s\": expected HOST:PORT", advertise[i]);
         }
         master->endpoint_count = i + 1;
     }
-    if (master->endpoint_count == 0) {
-        char hosts[CPNI_ENDPOINTS_MAX][CPNI_HOST_TEXT];
-        size_t count = cpni_local_addresses(hosts);
-        for (size_t i = 0; i < count; i++) {
-            if (cpni_endpoint_make(hosts[i], cpni_router_port(master->router), master->endpoints[master->endpoint_count]) == 0) {
-                master->endpoint_count++;
-            }
+    return 0;
+}
+
+static void take_interfaces(struct cpn_master *master, uint16_t port)
+{
+    char hosts[CPNI_ENDPOINTS_MAX][CPNI_HOST_TEXT];
+    size_t count = cpni_local_addresses(hosts);
+    for (size_t i = 0; i < count; i++) {
+        if (cpni_endpoint_make(hosts[i], port, master->endpoints[master->endpoint_count]) == 0) {
+            master->endpoint_count++;
         }
+    }
+}
+
+/* What join lines say: what was advertised, else the address that was bound, else every address of this machine. */
+static int find_endpoints(struct cpn_master *master, const struct cpn_master_options *options)
+{
+    const uint16_t port = cpni_router_port(master->router);
+    if (port == 0) {
+        return 0;
+    }
+    if (options->advertise != NULL && options->advertise[0] != NULL) {
+        return take_advertised(master, options->advertise);
+    }
+    const char *listen = options->listen != NULL ? options->listen[0] : NULL;
+    if (listen != NULL && dialable(listen, port, master->endpoints[0])) {
+        master->endpoint_count = 1;
+    } else {
+        take_interfaces(master, port);
     }
     return 0;
 }
