@@ -70,10 +70,32 @@ static bool remember(struct push *push, const struct cpn_key *key, enum cpn_held
     return true;
 }
 
+/* "opencv.face 4.6.0" is backend "opencv.face". */
+static bool has_backend(const struct cpn_node_info *node, const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < node->backend_count; i++) {
+        const char *backend = node->backends[i];
+        if (strncmp(backend, name, length) == 0 && (backend[length] == 0 || backend[length] == ' ')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nodes without the backend are not asked to prepare the model, so the master says nothing about them. */
+static struct cpn_held_info held_by(const struct cpn_node_info *node, const struct push *push)
+{
+    static const struct cpn_held_info not_yet = { .text = "", .state = CPN_HELD_NONE };
+    static const struct cpn_held_info never = { .text = "this node has no such backend", .state = CPN_HELD_UNMET };
+    const struct cpn_held_info *held = find_held(node, push);
+    return held != NULL ? *held : has_backend(node, cpn_model_backend(push->model)) ? not_yet : never;
+}
+
 static void look_at(struct push *push, const struct cpn_node_info *node)
 {
-    const struct cpn_held_info *held = find_held(node, push);
-    enum cpn_held_state state = held != NULL ? held->state : CPN_HELD_NONE;
+    const struct cpn_held_info held = held_by(node, push);
+    enum cpn_held_state state = held.state;
     push->ready += state == CPN_HELD_READY;
     push->failed += state == CPN_HELD_FAILED;
     push->unmet += state == CPN_HELD_UNMET;
@@ -82,7 +104,7 @@ static void look_at(struct push *push, const struct cpn_node_info *node)
         return;
     }
     char line[512];
-    snprintf(line, sizeof line, "%s: %s%s%s", node->name, cpn_held_state_name(state), *held->text != 0 ? ": " : "", held->text);
+    snprintf(line, sizeof line, "%s: %s%s%s", node->name, cpn_held_state_name(state), *held.text != 0 ? ": " : "", held.text);
     printf("%s\n", text_clean(line));
     fflush(stdout);
 }
