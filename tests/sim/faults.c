@@ -87,6 +87,7 @@ static void go_quiet(struct sim *sim)
     trace_line(sim, NULL, "== faults and submissions stop");
     for (size_t i = 0; i < sim->place_count; i++) {
         struct place *place = sim->places[i];
+        place->stalled_to_master_us = place->stalled_to_peer_us = 0;
         if (place->copy) {
             retire(place);
         } else if (place->proc == NULL) {

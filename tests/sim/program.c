@@ -317,7 +317,8 @@ void program_tell(struct proc *proc, const struct cpni_msg *msg)
             ask_ends(proc, msg->refused.request, false, 0);
         } else {
             proc->told_refused = true;
-            proc->stopped = proc->kind == KIND_ENROL; /* whoever joins tries again */
+            proc->stopped = proc->kind == KIND_ENROL; /* whoever joins tries again, */
+            proc->place->enrolled |= proc->kind == KIND_ENROL && msg->refused.code == CPN_EKEY; /* or has, and missed the answer */
         }
         break;
     case CPNI_MSG_PUBLISHED:

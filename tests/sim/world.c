@@ -11,7 +11,7 @@
 
 #define PATIENCE_US (120 * SECOND) /* after the faults: every queue, retry and timeout of the network has had its turn by then */
 /* And after the last task: acknowledgements, spools, liveness; the tasks of programs that left are kept for a minute. */
-#define AFTERMATH_US (12 * SECOND)
+#define AFTERMATH_US (12 * SECOND + CPNI_CLAIM_MS * MS)
 #define GRACE_US (CPNI_CLIENT_GRACE_MS * MS)
 
 void *sim_alloc(size_t size)
