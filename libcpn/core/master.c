@@ -256,6 +256,7 @@ static void timers(struct cpni_master_core *core)
         cpni_mlink_beats(core);
         cpni_mconn_sweep(core, false);
         cpni_mtoken_sweep(core);
+        cpni_msched_despair(core);
     }
     if (core->now.mono_us >= core->stats_us) {
         core->stats_us = INT64_MAX;

@@ -245,7 +245,7 @@ void cpni_msched_run(struct cpni_master_core *core)
 /* ---- why a task waits, for people ---- */
 
 struct census {
-    unsigned online, with_backend, preparing, ready, serving, failed;
+    unsigned online, with_backend, returning, preparing, ready, serving, failed;
     const struct cpni_mheld *trouble;
 };
 
@@ -255,8 +255,11 @@ static struct census take_census(const struct cpni_master_core *core, const stru
     const struct cpni_mnode *node;
     DL_FOREACH(core->nodes, node) {
         struct cpni_str unused;
+        bool fits = cpni_mnode_backend(node, version->manifest.backend, &unused);
+        bool lately = core->now.wall_us - node->identity->last_seen_us < (int64_t)CPNI_NODE_RETURN_MS * 1000;
         census.online += node->link != NULL;
-        census.with_backend += node->link != NULL && cpni_mnode_backend(node, version->manifest.backend, &unused);
+        census.with_backend += node->link != NULL && fits;
+        census.returning += node->link == NULL && !node->identity->revoked && fits && lately;
     }
     const struct cpni_mheld *held;
     DL_FOREACH(version->holders, held) {
@@ -303,7 +306,8 @@ void cpni_msched_why(struct cpni_master_core *core, const struct cpni_mtask *tas
 void cpni_msched_hopeless(struct cpni_master_core *core, struct cpni_mversion *version)
 {
     struct census census = take_census(core, version);
-    if (census.failed == 0 || census.ready != 0 || census.preparing != 0 || census.failed < census.with_backend) {
+    if (census.failed == 0 || census.ready != 0 || census.preparing != 0 || census.failed < census.with_backend ||
+        census.returning != 0 || core->settle_us != 0) {
         return;
     }
     version->tasks++; /* so that it outlives the loop */
@@ -315,4 +319,15 @@ void cpni_msched_hopeless(struct cpni_master_core *core, struct cpni_mversion *v
         }
     }
     version->tasks--;
+}
+
+/* With every heartbeat: a node that might have served them may be gone for good by now. */
+void cpni_msched_despair(struct cpni_master_core *core)
+{
+    struct cpni_mversion *version, *next;
+    HASH_ITER(hh, core->versions, version, next) {
+        if (version->tasks != 0 && version->ready == 0) {
+            cpni_msched_hopeless(core, version);
+        }
+    }
 }

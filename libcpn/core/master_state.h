@@ -540,6 +540,7 @@ void cpni_msched_unqueue(struct cpni_master_core *core, struct cpni_mtask *task)
 void cpni_msched_run(struct cpni_master_core *core);
 void cpni_msched_why(struct cpni_master_core *core, const struct cpni_mtask *task, char text[CPNI_TASK_TEXT]);
 void cpni_msched_hopeless(struct cpni_master_core *core, struct cpni_mversion *version);
+void cpni_msched_despair(struct cpni_master_core *core); /* the same for all versions */
 void cpni_msched_measure(struct cpni_mheld *held, uint64_t service_us);
 
 /* ---- blobs: the rest (master_blob.c) ---- */

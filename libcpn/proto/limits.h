@@ -56,6 +56,7 @@
 #define CPNI_PRIORITIES 4           /* classes of tasks; a submission's priority 3 and above is the most urgent */
 #define CPNI_SCAN_TASKS 8           /* tasks of a queue that are looked at when the first cannot be placed where a slot is free */
 #define CPNI_SERVICE_US 100000      /* assumed time of a task while nothing was measured */
+#define CPNI_NODE_RETURN_MS 30000   /* a node that went so lately may come back: no task is told that no node can run it */
 #define CPNI_STATS_MS 10000         /* history is committed at most so often */
 #define CPNI_SEEN_MS 60000          /* an idle node's "last seen" is committed so often: a start waits for nodes seen lately */
 #define CPNI_STOP_MS 2000           /* an orderly end waits so long for the store */

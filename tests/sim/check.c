@@ -201,7 +201,9 @@ void check_event(struct proc *proc, const struct cpni_event *event)
     if (place == NULL || place->kind != KIND_NODE) {
         return;
     }
-    watched(sim, place)->heard_us = sim->now_us;
+    if (net_is_control(sim, event->packet.conn)) {
+        watched(sim, place)->heard_us = sim->now_us;
+    }
     for (size_t i = 0; i < event->packet.count; i++) {
         node_says(sim, place, &event->packet.msgs[i]);
     }
@@ -286,7 +288,7 @@ static void chunk_sent(struct sim *sim, const struct place *place, const struct 
     bool rots = sim->mix.corrupt != 0 || sim->mix.no_space != 0 || sim->mix.slow_disk != 0 || sim->mix.slow_net != 0;
     bool kept = false; /* of a model: it stays over restarts; others are sent anew, and the same photo may come many times */
     for (size_t i = 0; i < sim->model_count; i++) {
-        for (uint32_t f = 0; f < sim->models[i].manifest.file_count; f++) {
+        for (uint32_t f = 0; f < sim->models[i].manifest.file_count && !sim->models[i].broken; f++) {
             kept |= memcmp(&sim->models[i].files[f].root, &chunk->root, sizeof chunk->root) == 0;
         }
     }

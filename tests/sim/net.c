@@ -177,6 +177,12 @@ struct place *net_place(struct sim *sim, uint64_t id)
     return conn == NULL ? NULL : conn->place;
 }
 
+bool net_is_control(struct sim *sim, uint64_t id)
+{
+    const struct conn *conn = conn_find(sim, id);
+    return conn != NULL && conn->number == CPNI_CONN_CONTROL;
+}
+
 /* The router says at once that a connection is gone; a dealer that knows it is down drops; both may be wrong about it. */
 void net_send(struct proc *proc, uint64_t id, struct cpni_bytes **frames, size_t count)
 {

@@ -281,8 +281,11 @@ void program_turned_down(struct proc *proc, const struct cpni_event *event, int 
         }
         return;
     }
-    for (size_t i = 0; i < 8; i++) { /* the last one that was asked has the highest number */
-        proc->asks[i].request = proc->asks[i].request == proc->request ? 0 : proc->asks[i].request;
+    const struct cpni_msg *msg = &event->ask.msg;
+    uint64_t request = msg->type == CPNI_MSG_QUERY ? msg->query.request : msg->type == CPNI_MSG_ADMIN ? msg->admin.request
+                                                                                                      : msg->publish.request;
+    for (size_t i = 0; i < 8; i++) {
+        proc->asks[i].request = proc->asks[i].request == request ? 0 : proc->asks[i].request;
     }
 }
 
@@ -329,9 +332,7 @@ void program_tell(struct proc *proc, const struct cpni_msg *msg)
         break;
     case CPNI_MSG_REPLY:
         audit(proc, &msg->reply);
-        if (!msg->reply.more) {
-            ask_ends(proc, msg->reply.request, false, 0);
-        }
+        ask_ends(proc, msg->reply.request, false, 0);
         break;
     case CPNI_MSG_ENROLLED:
         proc->place->enrolled = true;

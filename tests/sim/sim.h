@@ -225,6 +225,7 @@ void net_break(struct sim *sim, struct conn *conn);
 void net_partition(struct sim *sim, struct place *place, bool to_master, bool to_peer, int64_t until_us);
 void net_break_one(struct sim *sim, struct place *place);
 void net_free(struct sim *sim);
+bool net_is_control(struct sim *sim, uint64_t conn);
 struct place *net_place(struct sim *sim, uint64_t conn); /* whose connection it is; NULL: nobody's */
 
 /* ---- store.c ---- */
