@@ -17,6 +17,8 @@
 /* Enough rows for evaluations to run at full speed whatever the batch, few enough to stay in the second cache. */
 #define ROWS_AT_ONCE 64
 
+#define MAGIC UINT32_C(0x736e6464) /* "ddns": of its state */
+
 static int out_of_memory(char *detail)
 {
     snprintf(detail, CPN_TRAINER_DETAIL, "out of memory: choose smaller widths or batches");
@@ -50,7 +52,7 @@ static int create_with(const struct cpn_trainer_spec *spec, const struct cpni_ke
     dnn->rows_max = rows_max;
     dnn->rows = cpni_malloc(rows_max * sizeof *dnn->rows);
     dnn->labels = cpni_malloc(rows_max * sizeof *dnn->labels);
-    dnn->flat = cpni_malloc(model.weight_count * sizeof *dnn->flat);
+    dnn->flat = cpni_malloc(2 * model.weight_count * sizeof *dnn->flat);
     if (dnn->rows == NULL || dnn->labels == NULL || dnn->flat == NULL
         || cpni_net_init(&dnn->net, &model, kernels, rows_max) < 0) {
         return out_of_memory(detail);
@@ -58,8 +60,7 @@ static int create_with(const struct cpn_trainer_spec *spec, const struct cpni_ke
     cpni_order_init(&dnn->order, spec->seed, spec->batch);
     cpni_model_first_weights(&model, spec->seed, dnn->flat);
     cpni_net_import(&dnn->net, dnn->flat, dnn->net.weights);
-    dnn->beta1_power = 1.0;
-    dnn->beta2_power = 1.0;
+    cpni_state_init(&dnn->state, MAGIC, &dnn->spec, model.weight_count, &dnn->order);
     return 0;
 }
 
@@ -92,7 +93,7 @@ static int info(void *trainer, struct cpn_trainer_info *out)
     const struct cpni_order *order = &dnn->order;
     *out = (struct cpn_trainer_info) { .size = out->size,
         .weights = dnn->net.model.weight_count,
-        .state_bytes = cpni_dnn_state_bytes(dnn),
+        .state_bytes = cpni_state_bytes(&dnn->state),
         .epoch = order->epoch,
         .step = order->next / order->batch,
         .epoch_steps = ((uint64_t)order->count + order->batch - 1) / order->batch,
@@ -130,22 +131,14 @@ static void gather(struct cpni_dnn *dnn, const struct cpn_trainer_rows *from, ui
 static struct cpni_adam next_adam(const struct cpni_dnn *dnn)
 {
     const struct cpn_trainer_spec *spec = &dnn->spec;
-    double power1 = dnn->beta1_power * (double)spec->beta1, power2 = dnn->beta2_power * (double)spec->beta2;
     return (struct cpni_adam) { .beta1 = spec->beta1,
         .rest1 = (float)(1.0 - (double)spec->beta1),
         .beta2 = spec->beta2,
         .rest2 = (float)(1.0 - (double)spec->beta2),
-        .step = (float)((double)spec->learning_rate / (1.0 - power1)),
-        .root_scale = (float)(1.0 / sqrt(1.0 - power2)),
+        .step = (float)((double)spec->learning_rate / (1.0 - cpni_state_next_beta1(&dnn->state))),
+        .root_scale = (float)(1.0 / sqrt(1.0 - cpni_state_next_beta2(&dnn->state))),
         .epsilon = spec->epsilon,
         .decay = spec->weight_decay };
-}
-
-static void optimizer_stepped(struct cpni_dnn *dnn)
-{
-    dnn->updates++;
-    dnn->beta1_power *= (double)dnn->spec.beta1;
-    dnn->beta2_power *= (double)dnn->spec.beta2;
 }
 
 /* Run the optimizer: in the backward pass of `rows` rows, or (rows 0) with the gradient that net holds. */
@@ -160,7 +153,7 @@ static void optimize(struct cpni_dnn *dnn, uint32_t rows)
     } else {
         cpni_net_apply(&dnn->net, &update);
     }
-    optimizer_stepped(dnn);
+    cpni_state_updated(&dnn->state);
 }
 
 /* Forward pass of the next batch. CPN_EDIVERGED when its loss is not finite; nothing was added or changed then. */
@@ -174,7 +167,7 @@ static int next_batch(struct cpni_dnn *dnn, uint32_t *rows, struct cpn_trainer_r
     if (!isfinite(loss)) {
         snprintf(detail, CPN_TRAINER_DETAIL,
             "the loss is not a number in epoch %" PRIu64 " after %" PRIu64 " updates: try a lower learning rate than %g",
-            dnn->order.epoch + 1, dnn->updates, (double)dnn->spec.learning_rate);
+            dnn->order.epoch + 1, dnn->state.updates, (double)dnn->spec.learning_rate);
         return CPN_EDIVERGED;
     }
     result->steps++;
@@ -313,7 +306,29 @@ static int set_weights(void *trainer, const float *weights, char *detail)
     return rc;
 }
 
+static int get_state(void *trainer, void *bytes)
+{
+    const struct cpni_dnn *dnn = trainer;
+    float *second = dnn->flat + dnn->net.model.weight_count;
+    cpni_net_export(&dnn->net, dnn->net.m, dnn->flat);
+    cpni_net_export(&dnn->net, dnn->net.v, second);
+    cpni_state_save(&dnn->state, dnn->flat, second, bytes);
+    return 0;
+}
+
+static int set_state(void *trainer, const void *bytes, size_t size, char *detail)
+{
+    struct cpni_dnn *dnn = trainer;
+    float *second = dnn->flat + dnn->net.model.weight_count;
+    memset(second, 0, dnn->net.model.weight_count * sizeof *second); /* SGD has none */
+    int rc = cpni_state_load(&dnn->state, bytes, size, dnn->flat, second, detail);
+    if (rc == 0) {
+        cpni_net_import(&dnn->net, dnn->flat, dnn->net.m);
+        cpni_net_import(&dnn->net, second, dnn->net.v);
+    }
+    return rc;
+}
+
 CPN_TRAINER_EXPORT extern const struct cpn_trainer cpn_trainer_v1;
 const struct cpn_trainer cpn_trainer_v1 = { CPN_TRAINER_ABI, sizeof(struct cpn_trainer), "dnn", CPNI_DNN_VERSION, create, destroy,
-    info, bind_rows, step, evaluate, forward, gradient, apply, get_weights, set_weights, cpni_dnn_get_state,
-    cpni_dnn_set_state };
+    info, bind_rows, step, evaluate, forward, gradient, apply, get_weights, set_weights, get_state, set_state };

@@ -14,6 +14,7 @@
 #include "compute/trainers/kernels.h"
 #include "compute/trainers/net.h"
 #include "compute/trainers/order.h"
+#include "compute/trainers/state.h"
 
 /* Part of the fingerprint: raise it with every change that changes a bit of a result. */
 #define CPNI_DNN_VERSION "1"
@@ -25,17 +26,11 @@ struct cpni_dnn {
     uint32_t rows_max;
     uint32_t *rows;  /* row numbers of the batch at work */
     int32_t *labels; /* and their labels */
-    float *flat;     /* one flat set of weights, to convert through */
-    uint64_t updates;
-    double beta1_power, beta2_power; /* beta^updates, as a running product: the same wherever pow() differs */
+    float *flat;     /* two flat sets of weights, to convert through */
+    struct cpni_state state;
 };
 
 /* create() with other kernels than the best. */
 int cpni_dnn_create(const struct cpn_trainer_spec *spec, const struct cpni_kernels *kernels, void **trainer, char *detail);
-
-/* dnn_state.c */
-size_t cpni_dnn_state_bytes(const struct cpni_dnn *dnn);
-int cpni_dnn_get_state(void *trainer, void *state);
-int cpni_dnn_set_state(void *trainer, const void *state, size_t size, char *detail);
 
 #endif
