@@ -2,7 +2,7 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The contract of <cpn/trainer.h>, for any trainer: unit-trainer PLUGIN.so. Needs no libcpn, no network and no data, so that
+/* The contract of <cpn/trainer.h>, for any trainer: unit-trainer PLUGIN.so [OTHER.so], which must agree with the first. Needs no libcpn, no network and no data, so that
  * it also runs alone on a machine with a GPU. What a trainer computes is compared with a slow reference in double. */
 #include <dlfcn.h>
 #include <math.h>
@@ -21,7 +21,7 @@
 
 enum { ROWS = 40, INPUTS = 7, CLASSES = 3 };
 
-static const struct cpn_trainer *trainer;
+static const struct cpn_trainer *trainer, *other_trainer;
 static float features[ROWS * INPUTS];
 static int32_t labels[ROWS];
 static char detail[CPN_TRAINER_DETAIL];
@@ -582,18 +582,61 @@ static void it_says_what_it_is(void **state)
     trainer->destroy(t);
 }
 
+/* Same seed, same rows: the same weights but for rounding, which grows with every step. */
+static void trainers_agree(void **state)
+{
+    (void)state;
+    if (other_trainer == NULL) {
+        skip();
+    }
+    const struct cpn_trainer *first = trainer;
+    for (uint32_t optimizer = 0; optimizer <= 1; optimizer++) {
+        struct cpn_trainer_spec spec = small_spec();
+        spec.optimizer = optimizer;
+        spec.learning_rate = 0.003f;
+        spec.epsilon = 1e-4f; /* see above */
+        void *mine = made(&spec, 1);
+        float *left = weights_of(mine);
+        struct cpn_trainer_result result = steps(mine, 60);
+        float *trained = weights_of(mine);
+        trainer = other_trainer;
+        void *others = made(&spec, 1);
+        float *right = weights_of(others);
+        assert_memory_equal(left, right, info_of(others).weights * sizeof *left); /* before the first step */
+        struct cpn_trainer_result other_result = steps(others, 60);
+        assert_int_equal(trainer->get_weights(others, right), 0);
+        assert_true(fabs(result.loss_sum - other_result.loss_sum) < 1e-3 * result.loss_sum);
+        for (uint64_t i = 0; i < info_of(others).weights; i++) {
+            assert_true(fabs((double)trained[i] - (double)right[i]) < 1e-3);
+        }
+        trainer->destroy(others);
+        trainer = first;
+        trainer->destroy(mine);
+        free(left);
+        free(right);
+        free(trained);
+    }
+}
+
+static const struct cpn_trainer *load(const char *path)
+{
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const struct cpn_trainer *loaded = plugin != NULL ? dlsym(plugin, CPN_TRAINER_SYMBOL) : NULL;
+    if (loaded == NULL || loaded->abi != CPN_TRAINER_ABI || loaded->size < sizeof *loaded) {
+        fprintf(stderr, "unit-trainer: %s is no trainer of ABI %d: %s\n", path, CPN_TRAINER_ABI, plugin == NULL ? dlerror() : "");
+        exit(2);
+    }
+    return loaded;
+}
+
 int main(int argc, char **argv)
 {
-    void *plugin = argc == 2 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (plugin == NULL) {
-        fprintf(stderr, "usage: unit-trainer PLUGIN.so (%s)\n", argc == 2 ? dlerror() : "no plug-in named");
+    if (argc < 2) {
+        fprintf(stderr, "usage: unit-trainer PLUGIN.so [OTHER.so]\n");
         return 2;
     }
-    trainer = dlsym(plugin, CPN_TRAINER_SYMBOL);
-    if (trainer == NULL || trainer->abi != CPN_TRAINER_ABI || trainer->size < sizeof *trainer) {
-        fprintf(stderr, "unit-trainer: %s exports no %s of ABI %d\n", argv[1], CPN_TRAINER_SYMBOL, CPN_TRAINER_ABI);
-        return 2;
-    }
+    trainer = load(argv[1]);
+    other_trainer = argc > 2 ? load(argv[2]) : NULL;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_says_what_it_is),
         cmocka_unit_test(gradient_matches_finite_differences),
@@ -610,6 +653,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(divergence_is_said),
         cmocka_unit_test(bad_rows_are_refused),
         cmocka_unit_test(bad_specs_are_refused),
+        cmocka_unit_test(trainers_agree),
     };
     return cmocka_run_group_tests(tests, make_rows, NULL);
 }
