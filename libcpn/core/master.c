@@ -337,6 +337,7 @@ static void work(struct cpni_master_core *core, const struct cpni_event *event)
         cpni_mawait(core);
     }
     take(core, event);
+    cpni_mblob_outcomes(core); /* before a timer gives up what is whole now */
     timers(core);
     cpni_mblob_outcomes(core);
     if (core->dirty && core->settle_us == 0 && !core->stopping) {
@@ -349,6 +350,11 @@ static void work(struct cpni_master_core *core, const struct cpni_event *event)
 int cpni_master_core_step(struct cpni_master_core *core, const struct cpni_event *event, const struct cpni_now *now,
                           struct cpni_actions *actions)
 {
+    /* Beats make a step at least every heartbeat. A longer gap is the master's own (stopped, swapped out, a machine that slept): what the
+     * peers said meanwhile waits in the sockets, so they are not silent yet. */
+    if (now->mono_us - core->now.mono_us > 2 * core->heartbeat_us) {
+        core->awake_us = now->mono_us;
+    }
     core->now = *now;
     core->out = actions;
     bool failed_before = actions->failed; /* another step's, in the same list */

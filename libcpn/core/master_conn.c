@@ -378,8 +378,8 @@ void cpni_mconn_packet(struct cpni_master_core *core, const struct cpni_event_pa
     if (!in_sequence(core, conn, packet)) {
         return;
     }
-    if (conn->link != NULL && !conn->bulk) {
-        conn->link->heard_us = core->now.mono_us;
+    if (conn->link != NULL) {
+        *(conn->bulk ? &conn->link->bulk_heard_us : &conn->link->heard_us) = core->now.mono_us;
     }
     for (size_t i = 0; i < packet->count && !conn->dropped && !core->out->failed; i++) {
         const struct cpni_msg *msg = &packet->msgs[i];

@@ -366,9 +366,19 @@ static void client_silent(struct cpni_master_core *core, struct cpni_mlink *link
     cpni_heap_move(&core->timers, &link->timer.entry, core->now.mono_us + (int64_t)CPNI_CLIENT_GRACE_MS * 1000);
 }
 
+/* When a process counts as silent. What comes on its bulk channel shows too that it lives, when chunks crowd out its beats; but not for
+ * ever, for without its control channel it is of no use. */
+static int64_t silent_us(const struct cpni_master_core *core, const struct cpni_mlink *link)
+{
+    int64_t heard_us = link->heard_us > core->awake_us ? link->heard_us : core->awake_us;
+    int64_t at_us = heard_us + core->gone_us, last_us = heard_us + 3 * core->gone_us;
+    int64_t bulk_us = link->bulk_heard_us + core->gone_us;
+    return bulk_us <= at_us ? at_us : bulk_us < last_us ? bulk_us : last_us;
+}
+
 void cpni_mlink_timer(struct cpni_master_core *core, struct cpni_mlink *link)
 {
-    int64_t at_us = link->heard_us + core->gone_us;
+    int64_t at_us = silent_us(core, link);
     if (!link->lost && core->now.mono_us < at_us) {
         cpni_heap_move(&core->timers, &link->timer.entry, at_us);
     } else if (link->kind == CPNI_KIND_CLIENT) {

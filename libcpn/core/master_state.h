@@ -116,7 +116,7 @@ struct cpni_mlink {
     struct cpn_id boot;
     enum cpni_kind kind;
     struct cpni_mconn *control, *bulk;
-    int64_t heard_us;
+    int64_t heard_us, bulk_heard_us; /* on each of the two */
     bool lost; /* silent for too long; a client's link waits for its return then */
     bool said_bye;
     struct cpni_mtimer timer;
@@ -350,6 +350,7 @@ struct cpni_master_core {
     uint32_t link_count, last_number, last_node, last_serial, version_count, parked_count, publish_count;
     uint64_t last_link, last_ticket, last_publish, pass;
     uint64_t task_bytes, spool_bytes, claim_bytes;
+    int64_t awake_us; /* when the master last awoke from a pause of its own */
     int64_t beat_us, stats_us; /* next; INT64_MAX: none */
     int64_t settle_us;         /* until then nothing is placed; 0: settled */
     int64_t busy_logged_us;
