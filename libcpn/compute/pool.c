@@ -42,7 +42,7 @@ static void set_defaults(struct cpni_pool_options *options)
 
 static int start_slot(struct cpni_pool *pool, struct cpni_slot *slot, uint32_t index)
 {
-    *slot = (struct cpni_slot) { .pool = pool, .index = index, .job.job.input_fd = -1 };
+    *slot = (struct cpni_slot) { .pool = pool, .index = index };
     slot->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (slot->wake_fd < 0) {
         return CPN_EIO;
@@ -63,12 +63,10 @@ int cpni_pool_open(const struct cpni_pool_options *options, struct cpni_pool **o
         return CPN_EINVAL;
     }
     struct cpni_pool *pool = cpni_calloc(1, sizeof *pool + own.slots * sizeof pool->slots[0]);
-    uint32_t *done = cpni_calloc(own.slots, sizeof *done);
-    int ready_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-    if (pool == NULL || done == NULL || ready_fd < 0 || pthread_mutex_init(&pool->lock, NULL) != 0) {
+    int ready_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (pool == NULL || ready_fd < 0 || pthread_mutex_init(&pool->lock, NULL) != 0) {
         snprintf(detail, CPN_BACKEND_DETAIL, "no memory or descriptors for %u slots", own.slots);
         cpni_free(pool);
-        cpni_free(done);
         if (ready_fd >= 0) {
             close(ready_fd);
         }
@@ -77,7 +75,6 @@ int cpni_pool_open(const struct cpni_pool_options *options, struct cpni_pool **o
     cpni_compute_paths(own.runner, own.plugins, &pool->paths);
     own.runner = own.plugins = NULL;
     pool->options = own;
-    pool->done = done;
     pool->ready_fd = ready_fd;
     int rc = 0;
     for (uint32_t i = 0; i < own.slots && rc == 0; i++) {
@@ -105,50 +102,109 @@ static struct cpni_slot *find(struct cpni_pool *pool, uint64_t ticket)
 {
     for (uint32_t i = 0; i < pool->slot_count; i++) {
         struct cpni_slot *slot = &pool->slots[i];
-        if (slot->state != CPNI_SLOT_FREE && slot->state != CPNI_SLOT_DONE && slot->job.job.ticket == ticket) {
+        if (slot->run != NULL && slot->run->job.job.ticket == ticket) {
             return slot;
         }
     }
     return NULL;
 }
 
-int cpni_pool_start(struct cpni_pool *pool, uint32_t index, const struct cpni_job *job)
+/* Take a job that no slot has begun out of where it waits. Under the lock. */
+static struct cpni_run *take_waiting(struct cpni_pool *pool, uint64_t ticket)
 {
-    if (index >= pool->options.slots) {
-        return CPN_EINVAL;
+    for (uint32_t i = 0; i < pool->slot_count; i++) {
+        struct cpni_run *own = pool->slots[i].own;
+        if (own != NULL && own->job.job.ticket == ticket) {
+            pool->slots[i].own = NULL;
+            return own;
+        }
     }
-    struct cpni_attempt_job copy;
-    int rc = cpni_attempt_job_copy(job, pool->paths.plugins, &copy);
-    if (rc != 0) {
-        return rc;
+    struct cpni_run *run;
+    DL_FOREACH(pool->ahead, run)
+    {
+        if (run->job.job.ticket == ticket) {
+            DL_DELETE(pool->ahead, run);
+            pool->ahead_count--;
+            return run;
+        }
     }
-    struct cpni_slot *slot = &pool->slots[index];
-    pthread_mutex_lock(&pool->lock);
-    if (slot->state != CPNI_SLOT_FREE) {
-        pthread_mutex_unlock(&pool->lock);
-        cpni_attempt_job_clear(&copy);
+    return NULL;
+}
+
+/* The thread that is to see a new job; NULL: all are at work, and look before they sleep. Under the lock. */
+static struct cpni_slot *sleeper(struct cpni_pool *pool, struct cpni_slot *owner)
+{
+    if (owner != NULL) {
+        return owner->asleep ? owner : NULL;
+    }
+    for (uint32_t i = 0; i < pool->slot_count; i++) {
+        struct cpni_slot *slot = &pool->slots[i];
+        if (cpni_slot_takes_any(slot) && slot->asleep && slot->state == CPNI_SLOT_FREE && slot->own == NULL) {
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+/* Under the lock. */
+static int enqueue(struct cpni_pool *pool, struct cpni_run *run)
+{
+    struct cpni_slot *owner = run->owner;
+    if (owner != NULL ? owner->taken : pool->ahead_count == CPNI_POOL_AHEAD_MAX) {
         return CPN_EBUSY;
     }
-    slot->job = copy;
-    slot->outcome = (struct cpni_outcome) { 0 };
-    slot->finished_early = false;
-    atomic_store(&slot->stop, false);
-    slot->state = CPNI_SLOT_STARTED;
-    pthread_mutex_unlock(&pool->lock);
-    eventfd_write(slot->wake_fd, 1);
+    run->order = ++pool->starts;
+    if (owner != NULL) {
+        owner->taken = true;
+        owner->own = run;
+    } else {
+        DL_APPEND(pool->ahead, run);
+        pool->ahead_count++;
+    }
+    struct cpni_slot *slot = sleeper(pool, owner);
+    if (slot != NULL) {
+        slot->asleep = false; /* one wake is enough */
+        eventfd_write(slot->wake_fd, 1);
+    }
     return 0;
+}
+
+int cpni_pool_start(struct cpni_pool *pool, uint32_t index, const struct cpni_job *job)
+{
+    if (index != CPNI_POOL_ANY ? index >= pool->options.slots : job->handler == NULL) {
+        return CPN_EINVAL;
+    }
+    struct cpni_run *run = cpni_calloc(1, sizeof *run);
+    int rc = run != NULL ? cpni_attempt_job_copy(job, pool->paths.plugins, &run->job) : CPN_ENOMEM;
+    if (rc != 0) {
+        cpni_free(run);
+        return rc;
+    }
+    run->owner = index != CPNI_POOL_ANY ? &pool->slots[index] : NULL;
+    pthread_mutex_lock(&pool->lock);
+    rc = enqueue(pool, run);
+    pthread_mutex_unlock(&pool->lock);
+    if (rc != 0) {
+        cpni_attempt_job_clear(&run->job); /* the handler's argument is still the caller's */
+        cpni_free(run);
+    }
+    return rc;
 }
 
 int cpni_pool_cancel(struct cpni_pool *pool, uint64_t ticket)
 {
     pthread_mutex_lock(&pool->lock);
     struct cpni_slot *slot = find(pool, ticket);
+    struct cpni_run *waiting = slot == NULL ? take_waiting(pool, ticket) : NULL;
     if (slot != NULL) {
         atomic_store(&slot->stop, true);
         eventfd_write(slot->wake_fd, 1);
+    } else if (waiting != NULL) {
+        cpni_outcome_fail(&waiting->outcome, CPN_ECANCELLED, CPNI_OUTCOME_CANCELLED, "cancelled before it began");
+        cpni_run_post(pool, waiting);
     }
     pthread_mutex_unlock(&pool->lock);
-    return slot != NULL ? 0 : CPN_ENOTFOUND;
+    return slot != NULL || waiting != NULL ? 0 : CPN_ENOTFOUND;
 }
 
 int cpni_pool_fd(const struct cpni_pool *pool)
@@ -159,22 +215,23 @@ int cpni_pool_fd(const struct cpni_pool *pool)
 int cpni_pool_next(struct cpni_pool *pool, struct cpni_outcome *out)
 {
     pthread_mutex_lock(&pool->lock);
-    if (pool->done_count == 0) {
+    struct cpni_run *run = pool->done;
+    if (run == NULL) {
         pthread_mutex_unlock(&pool->lock);
         return 0;
     }
-    struct cpni_slot *slot = &pool->slots[pool->done[pool->done_first]];
-    pool->done_first = (pool->done_first + 1) % pool->slot_count;
-    pool->done_count--;
-    eventfd_t one;
-    eventfd_read(pool->ready_fd, &one);
-    *out = slot->outcome;
-    slot->outcome = (struct cpni_outcome) { 0 };
-    struct cpni_attempt_job job = slot->job;
-    slot->job = (struct cpni_attempt_job) { .job.input_fd = -1 };
-    slot->state = CPNI_SLOT_FREE;
+    DL_DELETE(pool->done, run);
+    if (pool->done == NULL) {
+        eventfd_t posts;
+        eventfd_read(pool->ready_fd, &posts);
+    }
+    if (run->owner != NULL) {
+        run->owner->taken = false;
+    }
     pthread_mutex_unlock(&pool->lock);
-    cpni_attempt_job_clear(&job);
+    *out = run->outcome;
+    run->outcome = (struct cpni_outcome) { 0 };
+    cpni_run_free(run);
     return 1;
 }
 
@@ -196,6 +253,16 @@ void cpni_pool_forget(struct cpni_pool *pool, const char *key)
     pthread_mutex_unlock(&pool->lock);
 }
 
+static void free_runs(struct cpni_run *list)
+{
+    struct cpni_run *run, *next;
+    DL_FOREACH_SAFE(list, run, next)
+    {
+        DL_DELETE(list, run);
+        cpni_run_free(run);
+    }
+}
+
 void cpni_pool_close(struct cpni_pool *pool)
 {
     if (pool == NULL) {
@@ -213,12 +280,13 @@ void cpni_pool_close(struct cpni_pool *pool)
         struct cpni_slot *slot = &pool->slots[i];
         pthread_join(slot->thread, NULL);
         close(slot->wake_fd);
-        cpni_outcome_clear(&slot->outcome);
-        cpni_attempt_job_clear(&slot->job);
+        cpni_run_free(slot->own);
+        cpni_run_free(slot->run);
     }
+    free_runs(pool->ahead);
+    free_runs(pool->done);
     close(pool->ready_fd);
     pthread_mutex_destroy(&pool->lock);
-    cpni_free(pool->done);
     cpni_free(pool);
 }
 
@@ -227,12 +295,12 @@ int cpni_pool_finish(struct cpni_pool *pool, uint64_t ticket, struct cpni_outcom
     pthread_mutex_lock(&pool->lock);
     struct cpni_slot *slot = find(pool, ticket);
     bool running = slot != NULL && slot->state == CPNI_SLOT_RUNNING && !slot->finished_early;
-    if (slot == NULL || slot->job.job.handler == NULL || (!running && slot->state != CPNI_SLOT_PENDING)) {
+    if (slot == NULL || slot->run->job.job.handler == NULL || (!running && slot->state != CPNI_SLOT_PENDING)) {
         pthread_mutex_unlock(&pool->lock);
         return CPN_ENOTFOUND;
     }
-    slot->outcome = *outcome;
-    slot->outcome.class = cpni_outcome_class(outcome->code);
+    slot->run->outcome = *outcome;
+    slot->run->outcome.class = cpni_outcome_class(outcome->code);
     outcome->labels = NULL;
     outcome->label_count = 0;
     outcome->output = NULL;
@@ -240,6 +308,7 @@ int cpni_pool_finish(struct cpni_pool *pool, uint64_t ticket, struct cpni_outcom
         slot->finished_early = true; /* posted when the handler returns: the slot is not free before */
     } else {
         cpni_slot_post(slot);
+        eventfd_write(slot->wake_fd, 1); /* what waits behind it */
     }
     pthread_mutex_unlock(&pool->lock);
     return 0;
@@ -249,7 +318,7 @@ bool cpni_pool_cancelled(struct cpni_pool *pool, uint64_t ticket)
 {
     pthread_mutex_lock(&pool->lock);
     struct cpni_slot *slot = find(pool, ticket);
-    int64_t deadline_us = slot != NULL ? slot->job.job.deadline_us : 0;
+    int64_t deadline_us = slot != NULL ? slot->run->job.job.deadline_us : 0;
     bool cancelled = slot == NULL || atomic_load(&slot->stop) || (deadline_us != 0 && cpni_now_us() >= deadline_us);
     pthread_mutex_unlock(&pool->lock);
     return cancelled;

@@ -21,6 +21,8 @@
 
 #define CPNI_POOL_SLOTS_MAX 256 /* a machine of 2026; each slot costs a thread */
 #define CPNI_POOL_RUNNERS_MAX 32 /* warm runners of one slot: bounds descriptors, whatever the memory bound says */
+#define CPNI_POOL_ANY UINT32_MAX /* for a handler's job: the slot that is free first, but for the kept ones */
+#define CPNI_POOL_AHEAD_MAX 64 /* jobs that wait for any slot: a wake of the caller is dear, more per wake gains little */
 #define CPNI_POOL_PENDING 1 /* a handler's answer: finished later with cpni_pool_finish() */
 #define CPNI_OUTPUT_MAX (256u << 20) /* bytes of one annotated image: 2^26 pixels of PNG with room */
 
@@ -28,6 +30,7 @@ struct cpni_pool;
 
 struct cpni_pool_options {
     uint32_t slots; /* 0: 1 */
+    uint32_t kept_slots; /* the last ones of them run only what is started on them, nothing for any slot */
     const char *runner; /* path of cpn-runner; NULL: found beside the program, else where it was installed */
     const char *plugins; /* directory of the plug-ins; NULL likewise */
     uint64_t memory_bytes; /* bound for idle runners' memory, all slots together; 0: a quarter of the machine's */
@@ -104,6 +107,7 @@ struct cpni_job {
      * when cancelled, cpni_pool_cancelled() turns true, and its slot is free again when it returns. */
     int (*handler)(const struct cpni_call *call, struct cpni_outcome *out, void *arg);
     void *handler_arg;
+    void (*handler_unused)(void *arg); /* or NULL: called instead of the handler when the job ends without a call of it */
 };
 
 int cpni_pool_open(const struct cpni_pool_options *options, struct cpni_pool **out, char detail[CPN_BACKEND_DETAIL]);
@@ -111,7 +115,9 @@ uint32_t cpni_pool_slots(const struct cpni_pool *pool);
 
 /* Start a job on a slot that has none (a slot is free again once cpni_pool_next() gave its outcome): CPN_EBUSY
  * otherwise, CPN_EINVAL for a bad model or slot, CPN_ENOMEM. Never blocks. One thread calls start, cancel, next,
- * forget and close. */
+ * forget and close. On CPNI_POOL_ANY a handler's job waits, up to CPNI_POOL_AHEAD_MAX of them (CPN_EBUSY), for
+ * whichever slot is free first: a slot goes from one to the next without its caller, which is what short callbacks
+ * would otherwise spend their time on. Jobs that wait start in the order of these calls. */
 int cpni_pool_start(struct cpni_pool *pool, uint32_t slot, const struct cpni_job *job);
 
 /* Kill what the ticket runs; its outcome follows (CANCELLED, or what it was if it had just finished). CPN_ENOTFOUND.

@@ -20,14 +20,37 @@
 #include "base/alloc.h"
 #include "compute/runner_proto.h"
 
+void cpni_run_free(struct cpni_run *run)
+{
+    if (run != NULL) {
+        if (run->started_us == 0 && run->job.job.handler_unused != NULL) {
+            run->job.job.handler_unused(run->job.job.handler_arg);
+        }
+        cpni_outcome_clear(&run->outcome);
+        cpni_attempt_job_clear(&run->job);
+        cpni_free(run);
+    }
+}
+
+void cpni_run_post(struct cpni_pool *pool, struct cpni_run *run)
+{
+    run->outcome.ticket = run->job.job.ticket;
+    if (pool->done == NULL) {
+        eventfd_write(pool->ready_fd, 1); /* once for all that wait: a worker of short callbacks would do little else */
+    }
+    DL_APPEND(pool->done, run);
+}
+
 void cpni_slot_post(struct cpni_slot *slot)
 {
-    struct cpni_pool *pool = slot->pool;
-    slot->outcome.ticket = slot->job.job.ticket;
-    slot->outcome.slot = slot->index;
-    slot->state = CPNI_SLOT_DONE;
-    pool->done[(pool->done_first + pool->done_count++) % pool->slot_count] = slot->index;
-    eventfd_write(pool->ready_fd, 1);
+    struct cpni_run *run = slot->run;
+    if (run->job.job.handler != NULL && run->started_us != 0 && run->outcome.timings.infer_us == 0) {
+        run->outcome.timings.infer_us = (uint64_t)(cpni_now_us() - run->started_us);
+    }
+    run->outcome.slot = slot->index;
+    slot->run = NULL;
+    slot->state = CPNI_SLOT_FREE;
+    cpni_run_post(slot->pool, run);
 }
 
 /* ---- runners ---- */
@@ -87,7 +110,7 @@ static struct cpni_warm *take_warm(struct cpni_slot *slot)
     struct cpni_pool *pool = slot->pool;
     bury_dead(slot);
     pthread_mutex_lock(&pool->lock);
-    struct cpni_warm *warm = cpni_warm_find_idle(slot->warm, slot->job.key);
+    struct cpni_warm *warm = cpni_warm_find_idle(slot->warm, slot->run->job.key);
     if (warm != NULL) {
         warm->state = CPNI_WARM_BUSY;
         warm->used = ++pool->uses;
@@ -115,7 +138,7 @@ static struct cpni_warm *start_runner(struct cpni_slot *slot, struct cpni_outcom
         out->class = cpni_outcome_class(rc);
         return NULL;
     }
-    struct cpni_warm *warm = cpni_warm_new(slot->job.key, &runner);
+    struct cpni_warm *warm = cpni_warm_new(slot->run->job.key, &runner);
     if (warm == NULL) {
         cpni_runner_end(&runner, how, sizeof how);
         cpni_outcome_fail(out, CPN_ENOMEM, CPNI_OUTCOME_INTERNAL, "no memory for a runner");
@@ -158,7 +181,7 @@ static void release_runner(
 
 static void complete_load_packet(struct cpni_slot *slot)
 {
-    struct cpni_runner_load *load = (struct cpni_runner_load *)slot->job.load.data;
+    struct cpni_runner_load *load = (struct cpni_runner_load *)slot->run->job.load.data;
     load->threads = slot->pool->options.runner_threads;
     load->memory_bytes = slot->pool->options.runner_bytes;
 }
@@ -172,7 +195,7 @@ static void run_model(struct cpni_slot *slot, struct cpni_outcome *out)
         return;
     }
     struct cpni_attempt attempt
-        = { .job = &slot->job, .wake_fd = slot->wake_fd, .stop = &slot->stop, .packet = slot->packet };
+        = { .job = &slot->run->job, .wake_fd = slot->wake_fd, .stop = &slot->stop, .packet = slot->packet };
     struct cpni_warm *warm = take_warm(slot);
     if (warm == NULL) {
         int64_t started_us = cpni_now_us();
@@ -192,7 +215,7 @@ static void run_model(struct cpni_slot *slot, struct cpni_outcome *out)
     attempt.runner = &warm->runner;
     out->pid = warm->runner.pid;
     bool again = true;
-    if (slot->job.job.kind == CPNI_JOB_TASK || slot->job.job.input_size != 0) {
+    if (slot->run->job.job.kind == CPNI_JOB_TASK || slot->run->job.job.input_size != 0) {
         again = cpni_attempt_run(&attempt, out);
     }
     release_runner(slot, warm, again, "processed the input", out);
@@ -201,9 +224,9 @@ static void run_model(struct cpni_slot *slot, struct cpni_outcome *out)
 /* The embedder's callback. True when its outcome is complete. */
 static bool run_handler(struct cpni_slot *slot, struct cpni_outcome *out)
 {
-    const struct cpni_job *job = &slot->job.job;
+    const struct cpni_job *job = &slot->run->job.job;
     const struct cpni_call call = { slot->pool, job->ticket, job->input, job->input_name, job->annotate };
-    int64_t started_us = cpni_now_us();
+    slot->run->started_us = cpni_now_us();
     int rc = job->handler(&call, out, job->handler_arg);
     if (rc == CPNI_POOL_PENDING) {
         return false;
@@ -223,7 +246,6 @@ static bool run_handler(struct cpni_slot *slot, struct cpni_outcome *out)
             snprintf(out->detail, sizeof out->detail, "%s", cpn_strerror(out->code));
         }
     }
-    out->timings.infer_us = out->timings.infer_us != 0 ? out->timings.infer_us : (uint64_t)(cpni_now_us() - started_us);
     return true;
 }
 
@@ -233,14 +255,14 @@ static void run_job(struct cpni_slot *slot)
     bool complete = true;
     if (atomic_load(&slot->stop)) {
         cpni_outcome_fail(&out, CPN_ECANCELLED, CPNI_OUTCOME_CANCELLED, "cancelled before it began");
-    } else if (slot->job.job.handler != NULL) {
+    } else if (slot->run->job.job.handler != NULL) {
         complete = run_handler(slot, &out);
     } else {
         run_model(slot, &out);
     }
     pthread_mutex_lock(&slot->pool->lock);
     if (complete) {
-        slot->outcome = out;
+        slot->run->outcome = out;
         cpni_slot_post(slot);
     } else if (slot->finished_early) {
         cpni_slot_post(slot);
@@ -255,11 +277,11 @@ static void run_job(struct cpni_slot *slot)
 /* A handler that finishes later was cancelled or is late: answer for it. Under the lock. */
 static void give_up_pending(struct cpni_slot *slot)
 {
-    int64_t deadline_us = slot->job.job.deadline_us;
+    int64_t deadline_us = slot->run->job.job.deadline_us;
     if (atomic_load(&slot->stop)) {
-        cpni_outcome_fail(&slot->outcome, CPN_ECANCELLED, CPNI_OUTCOME_CANCELLED, "cancelled");
+        cpni_outcome_fail(&slot->run->outcome, CPN_ECANCELLED, CPNI_OUTCOME_CANCELLED, "cancelled");
     } else if (deadline_us != 0 && cpni_now_us() >= deadline_us) {
-        cpni_outcome_fail(&slot->outcome, CPN_ETIMEDOUT, CPNI_OUTCOME_TIMEOUT, "not finished by its deadline");
+        cpni_outcome_fail(&slot->run->outcome, CPN_ETIMEDOUT, CPNI_OUTCOME_TIMEOUT, "not finished by its deadline");
     } else {
         return;
     }
@@ -291,6 +313,28 @@ static void wait_for_work(struct cpni_slot *slot, int64_t deadline_us)
     bury_dead(slot);
 }
 
+/* The older of its own job and of those for any slot. Under the lock. */
+static bool take(struct cpni_slot *slot)
+{
+    struct cpni_pool *pool = slot->pool;
+    struct cpni_run *run = slot->own;
+    if (cpni_slot_takes_any(slot) && pool->ahead != NULL && (run == NULL || pool->ahead->order < run->order)) {
+        run = pool->ahead;
+        DL_DELETE(pool->ahead, run);
+        pool->ahead_count--;
+    } else {
+        slot->own = NULL;
+    }
+    if (run == NULL) {
+        return false;
+    }
+    slot->run = run;
+    slot->finished_early = false;
+    atomic_store(&slot->stop, false);
+    slot->state = CPNI_SLOT_RUNNING;
+    return true;
+}
+
 static void end_all(struct cpni_slot *slot)
 {
     char how[64];
@@ -310,8 +354,7 @@ void *cpni_slot_main(void *arg)
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing) {
-        if (slot->state == CPNI_SLOT_STARTED) {
-            slot->state = CPNI_SLOT_RUNNING;
+        if (slot->state == CPNI_SLOT_FREE && take(slot)) {
             pthread_mutex_unlock(&pool->lock);
             run_job(slot);
             pthread_mutex_lock(&pool->lock);
@@ -320,11 +363,16 @@ void *cpni_slot_main(void *arg)
         int64_t deadline_us = 0;
         if (slot->state == CPNI_SLOT_PENDING) {
             give_up_pending(slot);
-            deadline_us = slot->state == CPNI_SLOT_PENDING ? slot->job.job.deadline_us : 0;
+            if (slot->state == CPNI_SLOT_FREE) {
+                continue;
+            }
+            deadline_us = slot->run->job.job.deadline_us;
         }
+        slot->asleep = true;
         pthread_mutex_unlock(&pool->lock);
         wait_for_work(slot, deadline_us);
         pthread_mutex_lock(&pool->lock);
+        slot->asleep = false;
     }
     pthread_mutex_unlock(&pool->lock);
     end_all(slot);

@@ -58,9 +58,11 @@ struct cpni_act_disk {
     struct cpni_bytes *data;
 };
 
+#define CPNI_SLOT_ANY UINT32_MAX
+
 struct cpni_act_run {
     uint64_t ticket; /* of the core; EV_FINISHED names it */
-    uint32_t slot;
+    uint32_t slot; /* or CPNI_SLOT_ANY: of a callback, whichever slot is free first, after those that wait so already */
     struct cpn_id task;
     uint32_t attempt;
     struct cpn_hash model; /* root of its manifest; all zero: the handler (an embedder's callback) called `name` */

@@ -75,8 +75,8 @@ static int inventory(void *arg, struct cpni_msg_hello *hello, struct cpni_action
 static void load(void *arg, struct cpni_msg_beat *beat)
 {
     const struct cpni_worker_core *core = arg;
-    beat->busy = core->running;
-    beat->queued = core->queued + core->fetching;
+    beat->busy = core->running - core->ahead;
+    beat->queued = core->queued + core->fetching + core->ahead;
     beat->cpu_permille = core->load.cpu_permille;
     beat->free_memory = core->load.free_memory;
     beat->rss = core->load.rss;
@@ -132,6 +132,7 @@ int cpni_worker_core_new(const struct cpni_worker_config *config, const struct c
     core->config = *config;
     core->now = *now;
     core->surplus = CPNI_NODE_SURPLUS_TASKS;
+    core->call_us = CPNI_NODE_AHEAD_US;
     cpni_uplink_init(&core->uplink, &config->boot, inventory, load, core);
     core->uplink.kind = CPNI_KIND_WORKER;
     int rc = copy_config(core);
@@ -281,10 +282,10 @@ static void stop(struct cpni_worker_core *core, bool returning, struct cpni_acti
         cpni_worker_hand_back(core, NULL, CPN_EAGAIN, "the node is draining", actions);
         return;
     }
-    for (uint32_t i = 0; i < core->config.slots; i++) {
-        struct cpni_action *action = core->slots[i].attempt != NULL ? cpni_actions_add(actions, CPNI_ACT_KILL) : NULL;
+    for (const struct cpni_attempt *attempt = core->attempts; attempt != NULL; attempt = attempt->hh.next) {
+        struct cpni_action *action = attempt->state == CPNI_ATTEMPT_RUNNING ? cpni_actions_add(actions, CPNI_ACT_KILL) : NULL;
         if (action != NULL) {
-            action->kill.ticket = core->slots[i].attempt->serial;
+            action->kill.ticket = attempt->serial;
         }
     }
 }

@@ -18,7 +18,7 @@ static const char *check_slots(const struct cpni_worker_core *core)
             return "worker: a slot holds an attempt that does not run in it";
         }
     }
-    return busy == core->running ? NULL : "worker: more attempts run than slots are taken, or fewer";
+    return busy + core->ahead == core->running ? NULL : "worker: more attempts run than slots are taken, or fewer";
 }
 
 static const char *check_attempt(const struct cpni_attempt *attempt)

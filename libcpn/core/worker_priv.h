@@ -54,7 +54,7 @@ struct cpni_attempt {
     bool has_file; /* counts as a user of input_root */
     int64_t deadline_us; /* 0: none */
     int64_t arrived_us, started_us, sent_us;
-    uint32_t slot;
+    uint32_t slot;                  /* CPNI_SLOT_ANY: it runs ahead */
     int cancel;                     /* not 0: cancelled with this code while it ran */
     struct cpni_heap_entry timeout; /* in worker->timeouts while it waits to run */
     struct cpni_attempt *prev, *next; /* worker->queue */
@@ -105,10 +105,12 @@ struct cpni_worker_core {
     struct cpni_keep keep;           /* inputs, images and model files in the store */
     uint64_t next_serial;
     uint32_t fetching, queued, running, importing, unacked; /* attempts by state */
+    uint32_t ahead;                                          /* of those that run: given to the pool beyond the slots */
     uint64_t input_bytes;                                    /* of those not yet done */
     uint32_t preparing;                                      /* models that fetch or load */
     uint32_t surplus;                                        /* credit beyond the slots, as last granted */
     int64_t service_us, rtt_us;                              /* means of a run, and of the way of a result to its ACK */
+    int64_t call_us;                                         /* mean of a callback, as its slot measured it */
     int64_t progress_us;                                     /* when a progress report is due; INT64_MAX: never */
     struct cpni_event_load load;
     unsigned stops; /* 1: draining, 2: at once */
@@ -131,6 +133,7 @@ void cpni_worker_return(struct cpni_worker_core *core, const struct cpn_id *task
                         const char *text, struct cpni_actions *actions);
 struct cpni_attempt *cpni_worker_attempt(struct cpni_worker_core *core, uint64_t serial);
 void cpni_worker_set_state(struct cpni_worker_core *core, struct cpni_attempt *attempt, enum cpni_attempt_state state);
+void cpni_worker_free_slot(struct cpni_worker_core *core, const struct cpni_attempt *attempt); /* that it ran in */
 void cpni_worker_drop(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions);
 void cpni_worker_drop_input(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions);
 

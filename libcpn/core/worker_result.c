@@ -149,7 +149,10 @@ void cpni_worker_finished(struct cpni_worker_core *core, const struct cpni_event
     if (attempt == NULL || attempt->state != CPNI_ATTEMPT_RUNNING) {
         return;
     }
-    core->slots[attempt->slot].attempt = NULL;
+    cpni_worker_free_slot(core, attempt);
+    if (cpni_hash_is_zero(&attempt->model)) {
+        core->call_us += ((int64_t)event->timings.infer_us - core->call_us) / 8;
+    }
     measure(&core->service_us, core->now.mono_us - attempt->started_us);
     if (attempt->cancel != 0) {
         cpni_worker_conclude(core, attempt, attempt->cancel,

@@ -87,10 +87,19 @@ static void destroy(struct cpni_attempt *attempt)
     cpni_free(attempt);
 }
 
+void cpni_worker_free_slot(struct cpni_worker_core *core, const struct cpni_attempt *attempt)
+{
+    if (attempt->slot == CPNI_SLOT_ANY) {
+        core->ahead--;
+    } else {
+        core->slots[attempt->slot].attempt = NULL;
+    }
+}
+
 void cpni_worker_drop(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions)
 {
     if (attempt->state == CPNI_ATTEMPT_RUNNING) {
-        core->slots[attempt->slot].attempt = NULL;
+        cpni_worker_free_slot(core, attempt);
     }
     cpni_worker_set_state(core, attempt, 0);
     cpni_worker_drop_input(core, attempt, actions);
@@ -328,7 +337,7 @@ static void make_warm(struct cpni_slot *slot, const struct cpn_hash *model)
     slot->warm[0] = *model;
 }
 
-/* A free slot: one that has the model warm, else the one with the fewest warm models, so that models spread before they crowd. */
+/* A free slot, or NULL: one that has the model warm, else the one with the fewest warm models, so that models spread before they crowd. */
 static struct cpni_slot *choose(struct cpni_worker_core *core, const struct cpn_hash *model)
 {
     struct cpni_slot *best = NULL;
@@ -354,7 +363,7 @@ static struct cpni_str keep(struct cpni_actions *actions, const char *text)
     return copy != NULL ? (struct cpni_str){ .text = copy, .size = (uint32_t)size } : (struct cpni_str){ 0 };
 }
 
-/* False: no memory for the action; the attempt stays where it was. */
+/* On a slot, or ahead (NULL). False: no memory for the action; the attempt stays where it was. */
 static bool run(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_slot *slot, struct cpni_actions *actions)
 {
     struct cpni_action *action = cpni_actions_add(actions, CPNI_ACT_RUN);
@@ -363,7 +372,7 @@ static bool run(struct cpni_worker_core *core, struct cpni_attempt *attempt, str
     }
     struct cpni_act_run *act = &action->run;
     act->ticket = attempt->serial;
-    act->slot = attempt->slot = (uint32_t)(slot - core->slots);
+    act->slot = attempt->slot = slot != NULL ? (uint32_t)(slot - core->slots) : CPNI_SLOT_ANY;
     act->task = attempt->key.task;
     act->attempt = attempt->key.number;
     act->model = attempt->model;
@@ -376,8 +385,12 @@ static bool run(struct cpni_worker_core *core, struct cpni_attempt *attempt, str
     act->deadline_us = attempt->deadline_us;
     cpni_worker_set_state(core, attempt, CPNI_ATTEMPT_RUNNING);
     attempt->started_us = core->now.mono_us;
-    slot->attempt = attempt;
-    make_warm(slot, &attempt->model);
+    if (slot != NULL) {
+        slot->attempt = attempt;
+        make_warm(slot, &attempt->model);
+    } else {
+        core->ahead++;
+    }
     return true;
 }
 
@@ -392,22 +405,33 @@ static void send_started(struct cpni_worker_core *core, const struct cpni_attemp
 
 void cpni_worker_send_started(struct cpni_worker_core *core, struct cpni_actions *actions)
 {
-    for (uint32_t i = 0; i < core->config.slots; i++) {
-        if (core->slots[i].attempt != NULL) {
-            send_started(core, core->slots[i].attempt, actions);
+    for (const struct cpni_attempt *attempt = core->attempts; attempt != NULL; attempt = attempt->hh.next) {
+        if (attempt->state == CPNI_ATTEMPT_RUNNING) {
+            send_started(core, attempt, actions);
         }
     }
 }
 
+/* Whether the first of the queue may run: a slot is free, or it is a callback and those that run are so short that a slot goes through
+ * several of them before a thread could be told that one ended. What waits so is at most CPNI_NODE_AHEAD_US of work. */
+static bool may_run(const struct cpni_worker_core *core)
+{
+    if (core->queue == NULL || core->running - core->ahead < core->config.slots) {
+        return core->queue != NULL;
+    }
+    int64_t ahead = CPNI_NODE_AHEAD_US / (core->call_us + 1) * core->config.slots;
+    return cpni_hash_is_zero(&core->queue->model) && core->ahead < CPNI_NODE_AHEAD_MAX && core->ahead < ahead;
+}
+
 void cpni_worker_place(struct cpni_worker_core *core, struct cpni_actions *actions)
 {
-    while (core->queue != NULL && core->running < core->config.slots) {
+    while (may_run(core)) {
         struct cpni_attempt *attempt = core->queue;
         if (!run(core, attempt, choose(core, &attempt->model), actions)) {
             return;
         }
-        cpni_log(actions, CPNI_LOG_TASK_RUN, &(struct cpni_log_about){ .task = &attempt->key.task }, "attempt %u, slot %u",
-                 (unsigned)attempt->key.number, (unsigned)attempt->slot);
+        cpni_log(actions, CPNI_LOG_TASK_RUN, &(struct cpni_log_about){ .task = &attempt->key.task }, "attempt %u, slot %d",
+                 (unsigned)attempt->key.number, (int)attempt->slot);
         send_started(core, attempt, actions);
     }
 }

@@ -69,6 +69,8 @@
 #define CPNI_SLOTS_MAX 256
 #define CPNI_NODE_SURPLUS_TASKS 2 /* credit beyond the slots, so that a slot never waits for the round trip */
 #define CPNI_NODE_SURPLUS_MAX 64    /* the same for tasks shorter than the round trip; more gains nothing (ANCHORS 3) */
+#define CPNI_NODE_AHEAD_MAX 32      /* callbacks that wait for any slot in the pool: a wake of the worker's thread then serves so many */
+#define CPNI_NODE_AHEAD_US 500      /* and the work that they are at most: it cannot be handed back */
 #define CPNI_NODE_ATTEMPTS_MAX 4096 /* attempts on a node, results that wait for their ACK included */
 #define CPNI_NODE_MODELS_MAX 256    /* models on a node */
 #define CPNI_NODE_PREPARES_MAX 4    /* models being fetched or loaded at a time: the others wait their turn */

@@ -50,6 +50,11 @@ static int call(const struct cpni_call *given, struct cpni_outcome *out, void *a
     return 0;
 }
 
+static void unused(void *arg)
+{
+    free_attempt(arg);
+}
+
 static const struct cpni_handler *handler_of(const struct cpn_worker *worker, struct cpni_str name)
 {
     const struct cpni_handler *handler = worker->handlers;
@@ -86,6 +91,7 @@ int cpni_attempt_start(struct cpn_worker *worker, const struct cpni_act_run *run
         .deadline_us = run->deadline_us,
         .handler = call,
         .handler_arg = attempt,
+        .handler_unused = unused,
     };
     int rc = cpni_pool_start(worker->pool, run->slot, &job);
     if (rc < 0) {

@@ -73,6 +73,7 @@ static int open_pool(struct cpn_worker *worker, const struct cpn_worker_options 
     snprintf(runner, sizeof runner, "%s/cpn-runner", options->libexec_dir != NULL ? options->libexec_dir : "");
     const struct cpni_pool_options pool = {
         .slots = worker->slots + 1,
+        .kept_slots = 1, /* the one in which models are prepared */
         .runner = options->libexec_dir != NULL ? runner : NULL,
         .plugins = options->plugin_dir,
         .memory_bytes = options->runner_memory,

@@ -425,6 +425,64 @@ static void handlers_answer_now_or_later(void **state)
     assert_true(atomic_load(&handler_saw_cancel) - before <= 1);
 }
 
+static atomic_int never_called;
+
+static void count_unused(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&never_called, 1);
+}
+
+static struct cpni_job any_job(uint64_t ticket, const char *input)
+{
+    struct cpni_job job = handler_job(ticket, input);
+    job.handler_unused = count_unused;
+    return job;
+}
+
+static void handlers_wait_for_any_slot(void **state)
+{
+    (void)state;
+    struct cpni_pool_options options = { .slots = 2, .kept_slots = 1, .runner = CPN_TEST_RUNNER, .plugins = CPN_TEST_PLUGINS };
+    char detail[CPN_BACKEND_DETAIL];
+    struct cpni_pool *pool;
+    assert_int_equal(cpni_pool_open(&options, &pool, detail), 0);
+    atomic_store(&never_called, 0);
+    struct cpni_job model = command_job(1, "echo@1", "sleep 0");
+    assert_int_equal(cpni_pool_start(pool, CPNI_POOL_ANY, &model), CPN_EINVAL);
+    cpni_bytes_unref(model.input);
+
+    start(pool, 0, any_job(1, "wait"));
+    for (uint64_t ticket = 2; ticket < CPNI_POOL_AHEAD_MAX + 2; ticket++) {
+        start(pool, CPNI_POOL_ANY, any_job(ticket, "hello"));
+    }
+    struct cpni_job over = any_job(1000, "hello");
+    assert_int_equal(cpni_pool_start(pool, CPNI_POOL_ANY, &over), CPN_EBUSY);
+    cpni_bytes_unref(over.input);
+    start(pool, 1, any_job(1001, "hello")); /* the kept slot does this, and none of those that wait */
+    struct cpni_outcome out = next(pool);
+    assert_int_equal(out.ticket, 1001);
+    cpni_outcome_clear(&out);
+    assert_int_equal(cpni_pool_cancel(pool, 3), 0); /* is not behind what runs */
+    out = next(pool);
+    assert_int_equal(out.ticket, 3);
+    assert_int_equal(out.class, CPNI_OUTCOME_CANCELLED);
+    assert_int_equal(atomic_load(&never_called), 1);
+    assert_int_equal(cpni_pool_next(pool, &out), 0);
+
+    assert_int_equal(cpni_pool_cancel(pool, 1), 0);
+    for (uint64_t ticket = 1; ticket < CPNI_POOL_AHEAD_MAX + 2; ticket += ticket == 2 ? 2 : 1) {
+        out = next(pool);
+        assert_int_equal(out.ticket, ticket);
+        assert_int_equal(out.slot, 0);
+        cpni_outcome_clear(&out);
+    }
+    start(pool, 0, any_job(1, "wait"));
+    start(pool, CPNI_POOL_ANY, any_job(2, "hello"));
+    cpni_pool_close(pool);
+    assert_true(atomic_load(&never_called) >= 2); /* 2, and 1 when the close was faster than the slot */
+}
+
 /* ---- the parent dies ---- */
 
 /* This program again, as the parent: starts a hanging or spinning runner, prints its pid and an idle one's, and waits
@@ -513,6 +571,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sandbox_refuses),
         cmocka_unit_test(a_dead_idle_runner_costs_nothing),
         cmocka_unit_test(handlers_answer_now_or_later),
+        cmocka_unit_test(handlers_wait_for_any_slot),
         cmocka_unit_test(killed_parent_leaves_no_runner),
         cmocka_unit_test(bad_options_are_refused),
     };

@@ -175,6 +175,52 @@ static void handlers_run_with_a_zero_root(void **state)
     assert_int_equal(steps_sent(s, CPNI_MSG_RETURN, 0)->handback.code, CPN_EMODEL);
 }
 
+static void finish_call(struct steps *s, uint64_t ticket, uint64_t took_us)
+{
+    struct cpni_event event = { .type = CPNI_EV_FINISHED };
+    event.finished.ticket = ticket;
+    event.finished.text = "";
+    event.finished.timings.infer_us = took_us;
+    steps_event(s, &event);
+}
+
+/* The nth RUN of the last step is for any slot. */
+static bool ran_ahead(const struct steps *s, unsigned nth)
+{
+    const struct cpni_action *run = steps_act(s, CPNI_ACT_RUN, nth);
+    return run != NULL && run->run.slot == CPNI_SLOT_ANY;
+}
+
+static void short_callbacks_run_ahead_of_the_slots(void **state)
+{
+    struct steps *s = *state;
+    steps_join(s);
+    for (uint8_t i = 1; i <= 20; i++) { /* until it is known how short they are, a slot at a time */
+        give(s, i, 0);
+        assert_true(ran(s, 0) != 0 && !ran_ahead(s, 0));
+        finish_call(s, ran(s, 0), 1);
+    }
+    give(s, 21, 0);
+    uint64_t slow = ran(s, 0);
+    give(s, 22, 0);
+    assert_false(ran_ahead(s, 0));
+    give(s, 23, 0);
+    assert_true(ran_ahead(s, 0));
+    assert_non_null(steps_sent(s, CPNI_MSG_STARTED, 0));
+    uint64_t ahead = ran(s, 0);
+    give(s, 24, 1); /* a model's waits for a slot, and what comes after it waits behind it */
+    assert_int_equal(ran(s, 0), 0);
+    give(s, 25, 0);
+    assert_int_equal(ran(s, 0), 0);
+    finish_call(s, ahead, 1); /* frees no slot */
+    assert_int_equal(ran(s, 0), 0);
+    finish_call(s, slow, 10000000);
+    assert_int_equal(steps_act(s, CPNI_ACT_RUN, 0)->run.task.bytes[0], 24);
+    assert_int_equal(ran(s, 1), 0); /* callbacks are known to take long now */
+    cancel(s, 25, CPN_ECANCELLED);
+    assert_int_equal(steps_sent(s, CPNI_MSG_RESULT, 0)->result.failure, CPNI_FAILURE_CANCELLED);
+}
+
 static void warm_slots_are_preferred(void **state)
 {
     struct steps *s = *state;
@@ -561,6 +607,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_task_runs_and_its_result_is_kept_until_acknowledged, setup, teardown),
         cmocka_unit_test_setup_teardown(handlers_run_with_a_zero_root, setup, teardown),
+        cmocka_unit_test_setup_teardown(short_callbacks_run_ahead_of_the_slots, setup, teardown),
         cmocka_unit_test_setup_teardown(warm_slots_are_preferred, setup, teardown),
         cmocka_unit_test_setup_teardown(cancel_reaches_what_waits_and_what_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deadline_passes_while_the_task_waits, setup, teardown),
