@@ -42,6 +42,12 @@ static int path_of(struct cpn_master *master, const char *name, char path[PATH_M
     return 0;
 }
 
+static bool is_there(struct cpn_master *master, const char *name)
+{
+    char path[PATH_MAX];
+    return path_of(master, name, path) < 0 || access(path, F_OK) == 0;
+}
+
 static int open_state(struct cpn_master *master, const struct cpn_master_options *options)
 {
     char path[PATH_MAX];
@@ -51,15 +57,11 @@ static int open_state(struct cpn_master *master, const struct cpn_master_options
     if (rc < 0) {
         return rc;
     }
-    if (options->create && mkdir(master->dir, 0700) != 0 && errno != EEXIST) {
-        return cpni_master_fail(master, CPN_EIO, "cannot make %s: %s", master->dir, strerror(errno));
-    }
     rc = cpni_state_open(path, &state, &master->state, detail);
     return rc < 0 ? cpni_master_fail(master, rc, "%s", detail) : 0;
 }
 
-/* A new network's keys are made once; a state without its keys is not a new network. */
-static int open_keys(struct cpn_master *master, bool fresh)
+static int open_keys(struct cpn_master *master)
 {
     char path[PATH_MAX];
     char detail[CPNI_NET_DETAIL] = "";
@@ -67,16 +69,30 @@ static int open_keys(struct cpn_master *master, bool fresh)
     if (rc == 0) {
         rc = cpni_keyfile_read_curve(path, &master->keys, detail);
     }
-    if (rc == CPN_ENOTFOUND && fresh) {
+    if (rc == CPN_ENOTFOUND && master->created) {
         cpni_curve_generate(&master->keys);
         rc = cpni_keyfile_write_curve(path, &master->keys, detail);
-        master->created = rc == 0;
     }
     if (rc < 0) {
-        return cpni_master_fail(master, rc, "%s", detail);
+        return cpni_master_fail(master, rc, "%s%s", detail, rc == CPN_ENOTFOUND ? "; restore it from a backup of this network" : "");
     }
     cpni_sign_generate(&master->local_sign); /* clients of this process are trusted as this process is */
     return 0;
+}
+
+/* A new network's keys are made once, before its state, so that a start that is cut off in between is followed by another first one.
+ * A state without its keys is not a new network: its nodes would know this master no longer. */
+static int open_directory(struct cpn_master *master, const struct cpn_master_options *options)
+{
+    if (options->create && mkdir(master->dir, 0700) != 0 && errno != EEXIST) {
+        return cpni_master_fail(master, CPN_EIO, "cannot make %s: %s", master->dir, strerror(errno));
+    }
+    master->created = options->create && !is_there(master, "state/state.db") && !is_there(master, "state/state.id");
+    int rc = master->created ? open_keys(master) : open_state(master, options);
+    if (rc == 0) {
+        rc = master->created ? open_state(master, options) : open_keys(master);
+    }
+    return rc;
 }
 
 /* ---- recovery ---- */
@@ -327,10 +343,7 @@ static int open_disk(struct cpn_master *master)
 
 int cpni_master_setup(struct cpn_master *master, const struct cpn_master_options *options)
 {
-    int rc = open_state(master, options);
-    if (rc == 0) {
-        rc = open_keys(master, options->create);
-    }
+    int rc = open_directory(master, options);
     if (rc == 0) {
         rc = make_core(master, options);
     }

@@ -448,9 +448,49 @@ static void a_slow_commit_delays_promises_and_nothing_else(void **state)
     assert_true(answered > 20); /* one would do if tasks waited for the disk */
 }
 
+/* ---- a data directory is what it is, or refused ---- */
+
+static int open_in(const char *dir, bool create, bool *created, char *detail)
+{
+    struct cpn_master_options options = CPN_MASTER_OPTIONS_INIT;
+    struct cpn_master *master = NULL;
+    options.data_dir = dir;
+    options.create = create;
+    options.local_only = true;
+    int rc = cpn_master_open(&options, &master, detail);
+    if (rc == 0) {
+        *created = cpn_master_created(master);
+        cpn_master_close(master);
+    }
+    return rc;
+}
+
+static void keys_that_are_gone_are_not_made_anew(void **state)
+{
+    char dir[128], path[160], away[160], detail[CPN_DETAIL] = "";
+    bool created = true;
+    (void)state;
+    assert_non_null(tempdir_make(dir));
+    snprintf(path, sizeof path, "%s/master.key", dir);
+    snprintf(away, sizeof away, "%s/elsewhere", dir);
+    assert_int_equal(open_in(dir, false, &created, detail), CPN_ENOTFOUND);
+    assert_int_equal(open_in(dir, true, &created, detail), 0);
+    assert_true(created);
+    assert_int_equal(open_in(dir, true, &created, detail), 0);
+    assert_false(created);
+    assert_int_equal(rename(path, away), 0);
+    assert_int_equal(open_in(dir, true, &created, detail), CPN_ENOTFOUND);
+    assert_non_null(strstr(detail, "master.key"));
+    assert_int_equal(rename(away, path), 0);
+    assert_int_equal(open_in(dir, true, &created, detail), 0);
+    assert_false(created);
+    tempdir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_that_are_gone_are_not_made_anew),
         cmocka_unit_test_setup_teardown(a_callback_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_tasks_come_back_once_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_inputs_and_results_travel_as_blobs, set_up, tear_down),
