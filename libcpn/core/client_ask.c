@@ -83,9 +83,7 @@ void cpni_client_answer(struct cpni_client_core *core, const struct cpni_msg *ms
     if (ask == NULL || cpni_actions_tell(actions, msg) < 0) {
         return; /* nobody waits for it any more; or no memory: it is asked again after the connection was made anew */
     }
-    if (msg->type != CPNI_MSG_REPLY || !msg->reply.more) {
-        destroy(core, ask);
-    }
+    destroy(core, ask); /* a page too: the next one is another request */
 }
 
 void cpni_client_forget(struct cpni_client_core *core, uint64_t request)

@@ -45,26 +45,30 @@ static void tell(struct cpni_client_core *core, enum cpni_msg_type type, int cod
     cpni_actions_tell(actions, &msg);
 }
 
-static void answer(struct cpni_client_core *core, const struct cpni_event_packet *packet, struct cpni_actions *actions)
-{
-    for (size_t i = 0; i < packet->count && !core->enrolled; i++) {
-        const struct cpni_msg *msg = &packet->msgs[i];
-        bool mine = msg->type == CPNI_MSG_ENROLLED && memcmp(&msg->enrolled.key, &core->config.enrol_key, sizeof msg->enrolled.key) == 0;
-        if (mine || msg->type == CPNI_MSG_REFUSED) {
-            core->enrolled = cpni_actions_tell(actions, msg) == 0; /* no memory: asked again */
-        }
-    }
-}
-
+/* What may pass by itself: a full or failing disk, a master that is busy or cannot be reached. */
 static bool is_final(int code)
 {
-    return code == CPN_EKEY || code == CPN_ETOKEN || code == CPN_EVERSION || code == CPN_ECOPIED || code == CPN_EDENIED;
+    return code != CPN_EIO && code != CPN_ENOSPC && code != CPN_EBUSY && code != CPN_EAGAIN && code != CPN_ENOMEM &&
+           code != CPN_ETIMEDOUT && code != CPN_EUNREACHABLE && code != CPN_ECLOSED;
 }
 
 static void refused(struct cpni_client_core *core, int code, const char *text, struct cpni_actions *actions)
 {
     tell(core, is_final(code) ? CPNI_MSG_REFUSED : CPNI_MSG_BYE, code, text, actions);
     core->enrol_us = core->now.mono_us; /* the period runs from here */
+}
+
+static void answer(struct cpni_client_core *core, const struct cpni_event_packet *packet, struct cpni_actions *actions)
+{
+    for (size_t i = 0; i < packet->count && !core->enrolled; i++) {
+        const struct cpni_msg *msg = &packet->msgs[i];
+        if (msg->type == CPNI_MSG_ENROLLED && memcmp(&msg->enrolled.key, &core->config.enrol_key, sizeof msg->enrolled.key) == 0) {
+            core->enrolled = cpni_actions_tell(actions, msg) == 0; /* no memory: asked again */
+        } else if (msg->type == CPNI_MSG_REFUSED) {
+            char text[CPNI_UPLINK_TEXT];
+            refused(core, msg->refused.code, cpni_str_copy(msg->refused.text, text, sizeof text), actions);
+        }
+    }
 }
 
 void cpni_client_enrol(struct cpni_client_core *core, const struct cpni_event *event, struct cpni_actions *actions)

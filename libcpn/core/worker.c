@@ -174,6 +174,13 @@ static void bulk_up(struct cpni_worker_core *core, struct cpni_actions *actions)
     }
 }
 
+static void say_draining(struct cpni_worker_core *core, struct cpni_actions *actions)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_CREDIT };
+    msg.credit.draining = true;
+    cpni_uplink_send(&core->uplink, actions, &msg);
+}
+
 /* What the uplink noticed. */
 static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_actions *actions)
 {
@@ -185,6 +192,10 @@ static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_acti
         cpni_transfer_down(core->transfer, CPNI_TRANSFER_MASTER, &core->now, actions);
     }
     if (flags & CPNI_UPLINK_JOINED) {
+        if (core->stops != 0) { /* perhaps since the HELLO */
+            say_draining(core, actions);
+        }
+        cpni_worker_tell_models(core, actions);
         cpni_worker_send_started(core, actions);
         cpni_worker_send_results(core, actions);
     }
@@ -276,9 +287,7 @@ static void stop(struct cpni_worker_core *core, bool returning, struct cpni_acti
     if (core->stops == 1) {
         cpni_log(actions, CPNI_LOG_DRAINING, NULL, "%u running, %u waiting", (unsigned)core->running,
                  (unsigned)(core->queued + core->fetching));
-        struct cpni_msg msg = { .type = CPNI_MSG_CREDIT };
-        msg.credit.draining = true;
-        cpni_uplink_send(&core->uplink, actions, &msg);
+        say_draining(core, actions);
         cpni_worker_hand_back(core, NULL, CPN_EAGAIN, "the node is draining", actions);
         return;
     }

@@ -87,7 +87,19 @@ static void tell(struct cpni_worker_core *core, struct cpni_model *model, struct
         model->told_done = msg.held.done;
     }
     model->told_us = core->now.mono_us;
+    model->untold = !cpni_uplink_ready(&core->uplink);
     cpni_uplink_send(&core->uplink, actions, &msg);
+}
+
+/* After a WELCOME: what changed since the HELLO that it answers is not in that HELLO. */
+void cpni_worker_tell_models(struct cpni_worker_core *core, struct cpni_actions *actions)
+{
+    struct cpni_model *model, *after;
+    HASH_ITER(hh, core->models, model, after) {
+        if (model->untold) {
+            tell(core, model, actions);
+        }
+    }
 }
 
 /* Its files are needed, or no longer: all or none of them. */

@@ -88,6 +88,7 @@ struct cpni_model {
     uint32_t missing;              /* files not yet here */
     int64_t told_us;               /* last progress report */
     uint64_t told_done;
+    bool untold; /* its state changed while nobody could be told */
 };
 
 struct cpni_worker_core {
@@ -131,6 +132,9 @@ void cpni_worker_hand_back(struct cpni_worker_core *core, const struct cpn_hash 
                            struct cpni_actions *actions);
 void cpni_worker_return(struct cpni_worker_core *core, const struct cpn_id *task, uint32_t number, uint64_t term, int code,
                         const char *text, struct cpni_actions *actions);
+/* The same for an attempt that is here, which ends with it. */
+void cpni_worker_give_back(struct cpni_worker_core *core, struct cpni_attempt *attempt, int code, const char *text,
+                           struct cpni_actions *actions);
 struct cpni_attempt *cpni_worker_attempt(struct cpni_worker_core *core, uint64_t serial);
 void cpni_worker_set_state(struct cpni_worker_core *core, struct cpni_attempt *attempt, enum cpni_attempt_state state);
 void cpni_worker_free_slot(struct cpni_worker_core *core, const struct cpni_attempt *attempt); /* that it ran in */
@@ -158,6 +162,7 @@ void cpni_worker_prepare(struct cpni_worker_core *core, const struct cpni_msg_pr
 void cpni_worker_model_file(struct cpni_worker_core *core, const struct cpni_transfer_outcome *outcome, struct cpni_actions *actions);
 void cpni_worker_loaded(struct cpni_worker_core *core, const struct cpni_event_model *event, struct cpni_actions *actions);
 void cpni_worker_discard(struct cpni_worker_core *core, const struct cpni_msg_discard *msg, struct cpni_actions *actions);
+void cpni_worker_tell_models(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_progress(struct cpni_worker_core *core, struct cpni_actions *actions);
 
 /* worker_requires.c: true when the node lacks something; `text` then says what. */

@@ -72,25 +72,27 @@ void cpni_worker_send_results(struct cpni_worker_core *core, struct cpni_actions
     }
 }
 
-/* No result can be kept: the task goes elsewhere. */
-static void give_back(struct cpni_worker_core *core, struct cpni_attempt *attempt, int code, const char *text,
-                      struct cpni_actions *actions)
-{
-    cpni_worker_return(core, &attempt->key.task, attempt->key.number, attempt->term, code, text, actions);
-    cpni_worker_drop(core, attempt, actions);
-}
-
 static void done(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions)
 {
     cpni_worker_set_state(core, attempt, CPNI_ATTEMPT_DONE);
     cpni_worker_send_result(core, attempt, actions);
 }
 
+static void forget_result(struct cpni_attempt *attempt)
+{
+    cpni_bytes_unref(attempt->result.image);
+    cpni_free(attempt->block);
+    attempt->block = NULL;
+    attempt->result = (struct cpni_msg_result){ 0 };
+}
+
 void cpni_worker_conclude(struct cpni_worker_core *core, struct cpni_attempt *attempt, int code, enum cpni_failure failure,
                           const char *text, struct cpni_actions *actions)
 {
+    forget_result(attempt);
     if (pack(attempt, NULL, 0, text) < 0) {
-        give_back(core, attempt, CPN_ENOMEM, "out of memory", actions);
+        actions->failed = true; /* the HELLO that follows lacks the attempt, so the master places it anew */
+        cpni_worker_drop(core, attempt, actions);
         return;
     }
     head(attempt, code, failure);
@@ -112,7 +114,7 @@ static void import_image(struct cpni_worker_core *core, struct cpni_attempt *att
 {
     struct cpni_action *action = cpni_actions_add(actions, CPNI_ACT_DISK);
     if (action == NULL) {
-        give_back(core, attempt, CPN_ENOMEM, "out of memory", actions);
+        cpni_worker_give_back(core, attempt, CPN_ENOMEM, "out of memory", actions);
         return;
     }
     action->disk.op = CPNI_DISK_IMPORT_BYTES;
@@ -166,7 +168,7 @@ void cpni_worker_finished(struct cpni_worker_core *core, const struct cpni_event
     }
     size_t labels = event->label_count < CPN_RESULT_LABELS ? event->label_count : CPN_RESULT_LABELS;
     if (pack(attempt, event->labels, labels, event->text) < 0) {
-        give_back(core, attempt, CPN_ENOMEM, "out of memory", actions);
+        cpni_worker_give_back(core, attempt, CPN_ENOMEM, "out of memory", actions);
         return;
     }
     head(attempt, event->code, classify(core, attempt, event));
@@ -191,7 +193,7 @@ void cpni_worker_imported(struct cpni_worker_core *core, const struct cpni_event
     }
     int rc = event->code != 0 ? event->code : cpni_keep_use(&core->keep, &event->root);
     if (rc < 0) {
-        give_back(core, attempt, rc, event->text != NULL && rc == event->code ? event->text : cpn_strerror(rc), actions);
+        cpni_worker_give_back(core, attempt, rc, event->text != NULL && rc == event->code ? event->text : cpn_strerror(rc), actions);
         return;
     }
     cpni_bytes_unref(attempt->result.image);

@@ -121,6 +121,22 @@ void cpni_worker_return(struct cpni_worker_core *core, const struct cpn_id *task
     cpni_log(actions, CPNI_LOG_TASK_RETURNED, &(struct cpni_log_about){ .task = task }, "attempt %u: %s", (unsigned)number, text);
 }
 
+/* Between a HELLO that lists the attempt and its WELCOME no RETURN may be sent, and without one the master would wait for ever: then it
+ * becomes a result, which is kept until it is acknowledged. Without a connection the next HELLO does not list it, which says the same. */
+void cpni_worker_give_back(struct cpni_worker_core *core, struct cpni_attempt *attempt, int code, const char *text,
+                           struct cpni_actions *actions)
+{
+    if (core->uplink.control.hellos == 0) {
+        cpni_worker_return(core, &attempt->key.task, attempt->key.number, attempt->term, code, text, actions);
+        cpni_worker_drop(core, attempt, actions);
+        return;
+    }
+    if (attempt->state == CPNI_ATTEMPT_RUNNING) {
+        core->slots[attempt->slot].attempt = NULL;
+    }
+    cpni_worker_conclude(core, attempt, code, CPNI_FAILURE_NODE, text, actions);
+}
+
 /* Why this node does not take the task; NULL: it does. */
 static const char *reason_against(const struct cpni_worker_core *core, const struct cpni_msg_task *msg, int *code)
 {
@@ -249,8 +265,7 @@ void cpni_worker_input(struct cpni_worker_core *core, const struct cpni_transfer
         cpni_worker_set_state(core, attempt, CPNI_ATTEMPT_QUEUED);
         return;
     }
-    cpni_worker_return(core, &attempt->key.task, attempt->key.number, attempt->term, outcome->code, outcome->text, actions);
-    cpni_worker_drop(core, attempt, actions);
+    cpni_worker_give_back(core, attempt, outcome->code, outcome->text, actions);
 }
 
 static void kill_run(struct cpni_attempt *attempt, struct cpni_actions *actions)
@@ -308,8 +323,7 @@ void cpni_worker_hand_back(struct cpni_worker_core *core, const struct cpn_hash 
         bool waits = attempt->state == CPNI_ATTEMPT_FETCHING || attempt->state == CPNI_ATTEMPT_QUEUED;
         if (waits && (model == NULL || memcmp(model, &attempt->model, sizeof *model) == 0)) {
             cpni_transfer_cancel(core->transfer, CPNI_FETCH_INPUT | attempt->serial, &core->now, actions);
-            cpni_worker_return(core, &attempt->key.task, attempt->key.number, attempt->term, code, text, actions);
-            cpni_worker_drop(core, attempt, actions);
+            cpni_worker_give_back(core, attempt, code, text, actions);
         }
     }
 }
