@@ -102,7 +102,7 @@ static void heed(struct cpni_client_core *core, unsigned flags, struct cpni_acti
         tell_link(core, CPNI_MSG_REFUSED, actions);
         cpni_client_fail_tasks(core, core->uplink.code, core->uplink.text, actions);
         cpni_client_fail_asks(core, core->uplink.code, core->uplink.text, actions);
-    } else if (flags & (CPNI_UPLINK_LOST | CPNI_UPLINK_TROUBLE | CPNI_UPLINK_BYE)) {
+    } else if (flags & (CPNI_UPLINK_TROUBLE | CPNI_UPLINK_BYE)) {
         tell_link(core, CPNI_MSG_BYE, actions);
     }
     if (flags & CPNI_UPLINK_JOINED) {

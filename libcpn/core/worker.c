@@ -184,7 +184,7 @@ static void say_draining(struct cpni_worker_core *core, struct cpni_actions *act
 /* What the uplink noticed. */
 static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_actions *actions)
 {
-    if (flags & CPNI_UPLINK_LOST) {
+    if ((flags & CPNI_UPLINK_LOST) && (flags & (CPNI_UPLINK_TROUBLE | CPNI_UPLINK_BYE | CPNI_UPLINK_FATAL))) { /* not a mere HELLO */
         cpni_log(actions, CPNI_LOG_MASTER_LOST, NULL, "%s; %u running, %u waiting, %u results kept", core->uplink.text,
                  (unsigned)core->running, (unsigned)(core->queued + core->fetching), (unsigned)core->unacked);
     }
