@@ -50,3 +50,14 @@ void cpni_bytes_unref(struct cpni_bytes *bytes)
     }
     cpni_free(bytes);
 }
+
+bool cpni_all_zero(const void *data, size_t size)
+{
+    const uint8_t *at = data;
+    for (size_t i = 0; i < size; i++) {
+        if (at[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -7,6 +7,7 @@
 #ifndef CPNI_BYTES_H
 #define CPNI_BYTES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,5 +27,8 @@ struct cpni_bytes *cpni_bytes_wrap(const void *data, size_t size, void (*release
 
 struct cpni_bytes *cpni_bytes_ref(struct cpni_bytes *bytes); /* returns its argument; NULL is fine */
 void cpni_bytes_unref(struct cpni_bytes *bytes);             /* NULL is fine */
+
+/* Ids, keys and hashes of all zeros mean "none". */
+bool cpni_all_zero(const void *data, size_t size);
 
 #endif

@@ -13,29 +13,18 @@
 
 #define TEXT_MAX 1024
 
-static bool is_zero(const void *bytes, size_t size)
-{
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < size; i++) {
-        if (at[i] != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 void cpni_logger_action(const struct cpni_logger *logger, const struct cpni_now *now, const struct cpni_action *action)
 {
     if (logger->fn == NULL || action->log.level < logger->level) {
         return;
     }
     char name[CPNI_NAME], model[CPNI_NAME + 16], text[TEXT_MAX], key[CPN_KEY_TEXT] = "", task[CPN_ID_TEXT] = "";
-    if (!is_zero(&action->log.node, sizeof action->log.node)) {
+    if (!cpni_all_zero(&action->log.node, sizeof action->log.node)) {
         cpn_key_text(&action->log.node, key);
-    } else if (!is_zero(&action->log.user, sizeof action->log.user)) {
+    } else if (!cpni_all_zero(&action->log.user, sizeof action->log.user)) {
         cpn_key_text(&action->log.user, key);
     }
-    if (!is_zero(&action->log.task, sizeof action->log.task)) {
+    if (!cpni_all_zero(&action->log.task, sizeof action->log.task)) {
         cpn_id_text(&action->log.task, task);
     }
     const struct cpn_log_line line = {

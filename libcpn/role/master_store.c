@@ -113,17 +113,6 @@ void cpni_master_ring(struct cpn_master *master, const struct cpni_action *log)
     submit(master, 0, &none, &command);
 }
 
-static bool is_zero(const void *bytes, size_t size)
-{
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < size; i++) {
-        if (at[i] != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* What a person may filter by: a node's key, a task's id, an event id, or else a model. The core has turned names of nodes into keys. */
 static void parse_filter(struct cpni_str text, struct cpni_state_filter *filter)
 {
@@ -158,10 +147,10 @@ static void note_of(struct cpn_master *master, const struct cpni_state_event *fr
     char text[CPN_KEY_TEXT];
     *to = (struct cpni_rec_NOTE){ .sequence = from->number, .at_ms = (uint64_t)(event->wall_us / 1000), .level = event->level,
                                   .event = cpni_str(event->id), .model = cpni_str(event->model), .text = cpni_str(event->text) };
-    if (!is_zero(&event->node, sizeof event->node)) {
+    if (!cpni_all_zero(&event->node, sizeof event->node)) {
         to->node = cpni_str(cpni_arena_memdup(arena, cpn_key_text(&event->node, text), CPN_KEY_TEXT));
     }
-    if (!is_zero(&event->task, sizeof event->task)) {
+    if (!cpni_all_zero(&event->task, sizeof event->task)) {
         to->task = cpni_str(cpni_arena_memdup(arena, cpn_id_text(&event->task, text), CPN_ID_TEXT));
     }
 }

@@ -5,7 +5,6 @@
 /* Tasks as the client sees them (cpn/task.h). */
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <sodium.h>
@@ -13,6 +12,7 @@
 #include "base/alloc.h"
 #include "role/client.h"
 #include "role/clock.h"
+#include "role/mapping.h"
 
 #define INPUT_MAX ((size_t)1 << 31)
 
@@ -217,37 +217,6 @@ static void take_figures(struct cpn_task *task, const struct cpni_msg_result *re
     };
 }
 
-struct mapping {
-    void *at;
-    size_t size;
-};
-
-static void unmap(void *arg)
-{
-    struct mapping *mapping = arg;
-    munmap(mapping->at, mapping->size);
-    cpni_free(mapping);
-}
-
-/* A spooled image as bytes of the task: mapped, so that a large one costs no copy; the file itself can go. */
-static struct cpni_bytes *map_file(int fd, size_t size)
-{
-    struct mapping *mapping = cpni_malloc(sizeof *mapping);
-    if (mapping == NULL) {
-        return NULL;
-    }
-    *mapping = (struct mapping){ mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0), size };
-    if (mapping->at == MAP_FAILED) {
-        cpni_free(mapping);
-        return NULL;
-    }
-    struct cpni_bytes *bytes = cpni_bytes_wrap(mapping->at, size, unmap, mapping);
-    if (bytes == NULL) {
-        unmap(mapping);
-    }
-    return bytes;
-}
-
 /* The core has the blob removed right behind this job; the descriptor stays readable. */
 static void image_opened(struct cpn_client *client, void *user, struct cpni_blob_answer *answer)
 {
@@ -255,7 +224,7 @@ static void image_opened(struct cpn_client *client, void *user, struct cpni_blob
     HASH_FIND(hh, client->tasks, user, sizeof(struct cpn_id), task);
     cpni_free(user);
     if (answer->status == 0 && task != NULL && !task->complete) {
-        task->image = map_file(answer->fd, (size_t)answer->info.size);
+        task->image = cpni_mapping_open(answer->fd, (size_t)answer->info.size);
     }
     if (task == NULL || task->complete) {
         return;

@@ -4,17 +4,11 @@
 
 /* Runs: what the core wants run, in the pool's slots, and what came of it, as events. */
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "role/mapping.h"
 #include "role/worker.h"
-
-static bool is_zero(const struct cpn_hash *hash)
-{
-    static const struct cpn_hash none;
-    return memcmp(hash, &none, sizeof none) == 0;
-}
 
 static void finished(struct cpn_worker *worker, uint64_t ticket, int code, enum cpni_failure failure, const char *text)
 {
@@ -60,46 +54,14 @@ static void start_model(struct cpn_worker *worker, const struct cpni_act_run *ru
     }
 }
 
-struct mapping {
-    void *at;
-    size_t size;
-};
-
-static void unmap(void *arg)
-{
-    struct mapping *mapping = arg;
-    munmap(mapping->at, mapping->size);
-    cpni_free(mapping);
-}
-
-/* A callback gets its input as memory, whatever way it came. */
-static struct cpni_bytes *map_input(int fd, uint64_t size)
-{
-    struct mapping *mapping = cpni_malloc(sizeof *mapping);
-    struct cpni_bytes *bytes = NULL;
-    if (mapping == NULL) {
-        return NULL;
-    }
-    *mapping = (struct mapping){ mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0), (size_t)size };
-    if (mapping->at != MAP_FAILED) {
-        bytes = cpni_bytes_wrap(mapping->at, mapping->size, unmap, mapping);
-        if (bytes == NULL) {
-            munmap(mapping->at, mapping->size);
-        }
-    }
-    if (bytes == NULL) {
-        cpni_free(mapping);
-    }
-    return bytes;
-}
-
 static void start(struct cpn_worker *worker, const struct cpni_act_run *run, int fd)
 {
-    if (!is_zero(&run->model)) {
+    if (!cpni_all_zero(&run->model, sizeof run->model)) {
         start_model(worker, run, fd);
         return;
     }
-    struct cpni_bytes *input = run->input != NULL ? cpni_bytes_ref(run->input) : map_input(fd, run->input_size);
+    /* A callback gets its input as memory, whatever way it came. */
+    struct cpni_bytes *input = run->input != NULL ? cpni_bytes_ref(run->input) : cpni_mapping_open(fd, (size_t)run->input_size);
     int rc = input != NULL ? cpni_attempt_start(worker, run, input) : CPN_ENOMEM;
     cpni_bytes_unref(input);
     if (rc < 0) {

@@ -18,21 +18,15 @@
     " AND (?3 IS NULL OR model = ?3) AND (?4 IS NULL OR id = ?4) AND level >= ?5 AND number < ?6 AND wall >= ?7"       \
     " AND number > ?9 ORDER BY number DESC LIMIT ?8"
 
-static bool is_zero(const void *data, size_t size)
-{
-    static const uint8_t zeros[32];
-    return memcmp(data, zeros, size) == 0;
-}
-
 static const char *sql_of(const struct cpni_state_filter *filter)
 {
     static const char by_task[] = SELECT_EVENTS "task = ?1 AND (?2 IS NULL OR node = ?2)" AND_THE_REST;
     static const char by_node[] = SELECT_EVENTS "?1 IS NULL AND node = ?2" AND_THE_REST;
     static const char by_number[] = SELECT_EVENTS "?1 IS NULL AND ?2 IS NULL" AND_THE_REST;
-    if (!is_zero(&filter->task, sizeof filter->task)) {
+    if (!cpni_all_zero(&filter->task, sizeof filter->task)) {
         return by_task;
     }
-    return is_zero(&filter->node, sizeof filter->node) ? by_number : by_node;
+    return cpni_all_zero(&filter->node, sizeof filter->node) ? by_number : by_node;
 }
 
 static sqlite3_stmt *prepare(struct cpni_state *state, const struct cpni_state_filter *filter, uint32_t limit)
