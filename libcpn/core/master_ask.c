@@ -126,6 +126,7 @@ void cpni_mask_notes(struct cpni_master_core *core, uint64_t ticket, int code, s
     } else if (conn != NULL) {
         struct cpni_msg msg = { .type = CPNI_MSG_REPLY };
         msg.reply.request = ask->request;
+        cpni_mquery_names(core, notes, count);
         msg.reply.notes = notes;
         msg.reply.notes_count = count < CPNI_LIST_MAX ? count : CPNI_LIST_MAX;
         msg.reply.more = count != 0 && count >= ask->version; /* as many as were asked for */

@@ -256,6 +256,32 @@ static void query_tokens(struct cpni_master_core *core, struct cpni_mconn *conn,
     reply(core, conn, &msg, query, &page);
 }
 
+/* The store knows nodes and users by their keys: a name that somebody has is asked for as that key. */
+static struct cpni_str filter_of(struct cpni_master_core *core, struct cpni_str name)
+{
+    const char *trouble;
+    char key[CPN_KEY_TEXT];
+    const struct cpni_midentity *identity = name.size != 0 ? cpni_midentity_named(core, name, &trouble) : NULL;
+    if (identity != NULL) {
+        return cpni_actions_text(core->out, "%s", cpn_key_text(&identity->key, key));
+    }
+    return cpni_actions_text(core->out, "%.*s", (int)(name.size < 256 ? name.size : 256), name.size != 0 ? name.text : "");
+}
+
+/* And the other way round, for people. */
+void cpni_mquery_names(const struct cpni_master_core *core, struct cpni_rec_NOTE *notes, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        char text[CPN_KEY_TEXT];
+        struct cpn_key key;
+        cpni_str_copy(notes[i].node, text, sizeof text);
+        const struct cpni_midentity *identity = cpn_key_parse(text, &key) == 0 ? cpni_midentity_find(core, &key) : NULL;
+        if (identity != NULL && identity->name[0] != 0) {
+            notes[i].node = cpni_str(identity->name);
+        }
+    }
+}
+
 static void query_events(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
     struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_NOTES);
@@ -268,8 +294,7 @@ static void query_events(struct cpni_master_core *core, struct cpni_mconn *conn,
     cpni_mask_from(ask, conn, query->request);
     ask->version = page_of(query).limit;
     action->notes.ticket = ask->ticket;
-    action->notes.filter = cpni_actions_text(core->out, "%.*s", (int)(query->name.size < 256 ? query->name.size : 256),
-                                             query->name.size != 0 ? query->name.text : "");
+    action->notes.filter = filter_of(core, query->name);
     action->notes.since = query->since;
     action->notes.limit = ask->version;
 }

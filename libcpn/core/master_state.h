@@ -558,6 +558,7 @@ void cpni_mblob_outcomes(struct cpni_master_core *core);
 /* ---- people's questions (master_query.c, master_admin.c, master_stats.c) ---- */
 
 void cpni_mquery(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query);
+void cpni_mquery_names(const struct cpni_master_core *core, struct cpni_rec_NOTE *notes, uint32_t count); /* keys to names */
 void cpni_mquery_tasks(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query);
 void cpni_madmin(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_admin *admin);
 void cpni_madmin_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit);

@@ -98,6 +98,7 @@ static void submit_backlog(struct cpn_master *master)
 void cpni_master_ring(struct cpn_master *master, const struct cpni_action *log)
 {
     static const struct cpni_command_key none;
+    static const struct cpn_key nobody;
     if (log->log.level < CPN_LOG_INFO || master->backlog != NULL) {
         return; /* with a stuck disk the ring is what is given up first */
     }
@@ -105,7 +106,7 @@ void cpni_master_ring(struct cpn_master *master, const struct cpni_action *log)
     struct cpni_command_event *event = &command.u.event;
     event->wall_us = master->now.wall_us;
     event->level = (uint8_t)log->log.level;
-    event->node = log->log.node;
+    event->node = memcmp(&log->log.node, &nobody, sizeof nobody) == 0 ? log->log.user : log->log.node;
     event->task = log->log.task;
     cpni_str_copy(cpni_str(log->log.event), event->id, sizeof event->id);
     cpni_str_copy(log->log.model, event->model, sizeof event->model);

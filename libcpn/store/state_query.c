@@ -15,7 +15,7 @@
 /* Three texts, so that the indexes by task and by node are used; NULL parameters ask for nothing. */
 #define SELECT_EVENTS "SELECT " CPNI_EVENT_COLUMNS " FROM event WHERE "
 #define AND_THE_REST                                                                                                   \
-    " AND (?3 IS NULL OR model = ?3) AND (?4 IS NULL OR id = ?4) AND level >= ?5 AND number < ?6 AND wall >= ?7"       \
+    " AND (?3 IS NULL OR model = ?3 OR substr(model, 1, length(?3) + 1) = ?3 || '@') AND (?4 IS NULL OR id = ?4) AND level >= ?5 AND number < ?6 AND wall >= ?7"       \
     " AND number > ?9 ORDER BY number DESC LIMIT ?8"
 
 static const char *sql_of(const struct cpni_state_filter *filter)

@@ -215,6 +215,35 @@ static void events_are_read_through_the_store(void **state)
     fixture_close(&n.f);
 }
 
+static void events_are_about_names(void **state)
+{
+    (void)state;
+    struct net n;
+    char key[CPN_KEY_TEXT];
+    net_open(&n);
+    cpn_key_text(&n.w1.key, key);
+    struct cpni_msg msg = { .type = CPNI_MSG_QUERY };
+    msg.query.request = 3;
+    msg.query.what = CPNI_QUERY_EVENTS;
+    msg.query.name = cpni_str("w1");
+    say(&n.f, &n.ann, msg);
+    const struct cpni_action *notes = did(&n.f, CPNI_ACT_NOTES, 0);
+    assert_true(cpni_str_equal(notes->notes.filter, cpni_str(key)));
+    struct cpni_rec_NOTE rows[2] = { { .sequence = 1, .node = cpni_str(key) }, { .sequence = 2 } };
+    struct cpni_event event = { .type = CPNI_EV_NOTES };
+    event.notes.ticket = notes->notes.ticket;
+    event.notes.notes = rows;
+    event.notes.count = 2;
+    step(&n.f, &event);
+    const struct cpni_msg *reply = sent(&n.f, &n.ann, CPNI_MSG_REPLY, 0);
+    assert_true(cpni_str_equal(reply->reply.notes[0].node, cpni_str("w1")));
+    assert_int_equal(reply->reply.notes[1].node.size, 0);
+    msg.query.name = cpni_str("faces"); /* nobody's name: a model */
+    say(&n.f, &n.ann, msg);
+    assert_true(cpni_str_equal(did(&n.f, CPNI_ACT_NOTES, 0)->notes.filter, cpni_str("faces")));
+    fixture_close(&n.f);
+}
+
 static void history_is_committed_now_and_then(void **state)
 {
     (void)state;
@@ -376,6 +405,7 @@ int main(void)
         cmocka_unit_test(draining_by_an_admin),
         cmocka_unit_test(replies_come_in_pages),
         cmocka_unit_test(events_are_read_through_the_store),
+        cmocka_unit_test(events_are_about_names),
         cmocka_unit_test(history_is_committed_now_and_then),
         cmocka_unit_test(an_orderly_end),
         cmocka_unit_test(every_allocation_may_fail),

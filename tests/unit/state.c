@@ -425,6 +425,20 @@ static void events_are_found(void **state)
     filter = (struct cpni_state_filter) { .model = "none" };
     query(f, &filter, 3, &answer);
     assert_int_equal(answer.events_count, 0);
+    static const char *const models[] = { "faces@1", "faces@12", "facesofcats@1" };
+    for (size_t i = 0; i < 3; i++) {
+        struct cpni_command c = COMMAND(EVENT, event, .id = "CPN-MODEL-READY", .level = 1);
+        strcpy(c.u.event.model, models[i]);
+        assert_int_equal(cpni_state_submit(f->state, NULL, &c, NULL), 0);
+    }
+    filter = (struct cpni_state_filter) { .model = "faces" }; /* all its versions */
+    query(f, &filter, 100, &answer);
+    assert_int_equal(answer.events_count, 2);
+    cpni_state_answer_clear(&answer);
+    filter = (struct cpni_state_filter) { .model = "faces@1" };
+    query(f, &filter, 100, &answer);
+    assert_int_equal(answer.events_count, 1);
+    cpni_state_answer_clear(&answer);
 }
 
 static void poison_evidence_is_kept(void **state)
