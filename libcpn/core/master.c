@@ -163,7 +163,7 @@ void cpni_master_core_free(struct cpni_master_core *core)
     }
     struct cpni_actions unused = { 0 };
     core->out = &unused;
-    struct cpni_mask *ask, *next_ask;
+    struct cpni_mpending *ask, *next_ask;
     HASH_ITER(hh, core->asks, ask, next_ask) {
         HASH_DEL(core->asks, ask);
         cpni_free(ask);
@@ -281,10 +281,10 @@ static void take(struct cpni_master_core *core, const struct cpni_event *event)
         cpni_mconn_broken(core, event->lost.conn);
         break;
     case CPNI_EV_COMMIT:
-        cpni_mask_answer(core, event->commit.ticket, &event->commit.commit);
+        cpni_mpending_answer(core, event->commit.ticket, &event->commit.commit);
         break;
     case CPNI_EV_NOTES:
-        cpni_mask_notes(core, event->notes.ticket, event->notes.code, event->notes.notes, event->notes.count);
+        cpni_mpending_notes(core, event->notes.ticket, event->notes.code, event->notes.notes, event->notes.count);
         break;
     case CPNI_EV_DISK:
         if (cpni_transfer_owns(event->disk.ticket)) {
@@ -315,7 +315,7 @@ static void lose_jobs(struct cpni_master_core *core, size_t first)
  * be trusted: every peer is to say HELLO again, questions of this step count as failed, keys are announced again with the next step. */
 static void recover(struct cpni_master_core *core, uint64_t first_ticket, size_t first_action)
 {
-    cpni_mask_fail_since(core, first_ticket);
+    cpni_mpending_fail_since(core, first_ticket);
     struct cpni_mconn *conn, *next;
     HASH_ITER(hh, core->conns, conn, next) {
         cpni_mconn_drop(core, conn);

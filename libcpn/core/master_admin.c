@@ -45,7 +45,7 @@ static bool last_admin(const struct cpni_master_core *core, const struct cpni_mi
 
 /* ---- one function for each kind of change: fills in the command, or says why not (code set) ---- */
 
-static const char *token_create(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mask *ask,
+static const char *token_create(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mpending *ask,
                                 struct cpni_command *command, int *code)
 {
     *code = CPN_EINVAL;
@@ -81,7 +81,7 @@ static const char *token_create(struct cpni_master_core *core, const struct cpni
     return NULL;
 }
 
-static const char *token_revoke(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mask *ask,
+static const char *token_revoke(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mpending *ask,
                                 struct cpni_command *command, int *code)
 {
     ask->token = cpni_mtoken_find(core, &admin->key);
@@ -95,7 +95,7 @@ static const char *token_revoke(struct cpni_master_core *core, const struct cpni
     return NULL;
 }
 
-static const char *change_identity(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mask *ask,
+static const char *change_identity(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mpending *ask,
                                    struct cpni_command *command, int *code)
 {
     const char *trouble = NULL;
@@ -129,7 +129,7 @@ static const char *change_identity(struct cpni_master_core *core, const struct c
     return NULL;
 }
 
-static const char *model_remove(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mask *ask,
+static const char *model_remove(struct cpni_master_core *core, const struct cpni_msg_admin *admin, struct cpni_mpending *ask,
                                 struct cpni_command *command, int *code)
 {
     struct cpni_mmodel *model = cpni_mmodel_find(core, admin->name);
@@ -170,7 +170,7 @@ void cpni_madmin(struct cpni_master_core *core, struct cpni_mconn *conn, const s
         drain(core, conn, admin);
         return;
     }
-    static const char *(*const prepare[])(struct cpni_master_core *, const struct cpni_msg_admin *, struct cpni_mask *,
+    static const char *(*const prepare[])(struct cpni_master_core *, const struct cpni_msg_admin *, struct cpni_mpending *,
                                           struct cpni_command *, int *) = {
         [CPNI_ADMIN_TOKEN_CREATE] = token_create,     [CPNI_ADMIN_TOKEN_REVOKE] = token_revoke,
         [CPNI_ADMIN_REVOKE] = change_identity,        [CPNI_ADMIN_MODEL_REMOVE] = model_remove,
@@ -180,12 +180,12 @@ void cpni_madmin(struct cpni_master_core *core, struct cpni_mconn *conn, const s
         done(core, conn, admin->request, CPN_ENOTSUP, "this master does not know this operation: is it older than the client?");
         return;
     }
-    struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_ADMIN);
+    struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_ADMIN);
     if (ask == NULL) {
         done(core, conn, admin->request, CPN_EBUSY, "the master cannot take more now: try again");
         return;
     }
-    cpni_mask_from(ask, conn, admin->request);
+    cpni_mpending_from(ask, conn, admin->request);
     ask->op = (enum cpni_admin)admin->op;
     struct cpni_command command = { 0 };
     int code = 0;
@@ -196,13 +196,13 @@ void cpni_madmin(struct cpni_master_core *core, struct cpni_mconn *conn, const s
         cpni_free(ask);
         return;
     }
-    struct cpni_command_key key = cpni_mask_key(conn, admin->request);
-    cpni_mask_commit(core, ask, conn->local ? NULL : &key, &command);
+    struct cpni_command_key key = cpni_mpending_key(conn, admin->request);
+    cpni_mpending_commit(core, ask, conn->local ? NULL : &key, &command);
 }
 
 /* ---- durable now ---- */
 
-static void token_created(struct cpni_master_core *core, struct cpni_mask *ask)
+static void token_created(struct cpni_master_core *core, struct cpni_mpending *ask)
 {
     ask->token->live = true;
     cpni_madmit(core, &ask->token->key, true);
@@ -216,7 +216,7 @@ static void right_changed(struct cpni_master_core *core, struct cpni_midentity *
     cpni_log(core->out, CPNI_LOG_RIGHT_CHANGED, &about, publish ? "may publish models" : "may no longer publish models");
 }
 
-static void apply(struct cpni_master_core *core, struct cpni_mask *ask)
+static void apply(struct cpni_master_core *core, struct cpni_mpending *ask)
 {
     struct cpni_mversion *version;
     switch (ask->op) {
@@ -247,12 +247,12 @@ static void apply(struct cpni_master_core *core, struct cpni_mask *ask)
     }
 }
 
-void cpni_madmin_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit)
+void cpni_madmin_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit)
 {
     bool committed = commit->status == CPNI_COMMITTED;
     int code = committed ? 0 : commit->status == CPNI_REJECTED ? commit->code : CPN_EIO;
     /* first: an admin that revokes itself hears that it worked, and then that it is out */
-    done(core, cpni_mask_conn(core, ask), ask->request, code,
+    done(core, cpni_mpending_conn(core, ask), ask->request, code,
          committed ? "" : commit->status == CPNI_REJECTED ? commit->text : "the master's store has failed: try again");
     if (ask->identity != NULL) {
         ask->identity->asks--;

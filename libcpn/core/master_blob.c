@@ -154,7 +154,7 @@ static void fetched(struct cpni_master_core *core, struct cpni_mtask *task, cons
         cpni_mtask_end(core, task, outcome->code, CPNI_FAILURE_INPUT, "the input could not be fetched from its client: %s",
                        outcome->text);
     } else if (outcome->code == 0) {
-        cpni_mack(core, task->node->link, &task->id, task->attempt);
+        cpni_mlease_ack(core, task->node->link, &task->id, task->attempt);
         cpni_mlease_release(core, task);
         cpni_mtask_deliver(core, task);
     } else {

@@ -170,7 +170,7 @@ void cpni_mclaim_timer(struct cpni_master_core *core, struct cpni_mclaim *claim)
     about.task = &claim->task;
     cpni_log(core->out, CPNI_LOG_TASK_UNCLAIMED, &about, claim->result != NULL ? "its result was dropped" : "it was cancelled");
     if (claim->result != NULL) {
-        cpni_mack(core, claim->node->link, &claim->task, claim->attempt);
+        cpni_mlease_ack(core, claim->node->link, &claim->task, claim->attempt);
     } else {
         send_cancel(core, claim->node, &claim->task, claim->attempt);
     }

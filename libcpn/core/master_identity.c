@@ -258,7 +258,7 @@ void cpni_menrol(struct cpni_master_core *core, struct cpni_mconn *conn, const s
         refuse_enrol(core, conn, code, trouble);
         return;
     }
-    struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_ENROL);
+    struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_ENROL);
     if (ask != NULL && identity == NULL) {
         identity = cpni_midentity_make(core, &enrol->key); /* counts only once the store has it */
     }
@@ -270,7 +270,7 @@ void cpni_menrol(struct cpni_master_core *core, struct cpni_mconn *conn, const s
         }
         return;
     }
-    cpni_mask_from(ask, conn, 0);
+    cpni_mpending_from(ask, conn, 0);
     ask->identity = identity;
     ask->token = token;
     identity->asks++;
@@ -282,10 +282,10 @@ void cpni_menrol(struct cpni_master_core *core, struct cpni_mconn *conn, const s
     struct cpni_str name = token->hint[0] != 0 ? cpni_str(token->hint) : enrol->name; /* who made the token decides */
     cpni_str_copy(name, command.u.identity_enrol.name, CPNI_NAME);
     command.u.identity_enrol.wall_us = core->now.wall_us;
-    cpni_mask_commit(core, ask, NULL, &command);
+    cpni_mpending_commit(core, ask, NULL, &command);
 }
 
-static void enrolled(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit)
+static void enrolled(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit)
 {
     struct cpni_midentity *identity = ask->identity;
     struct cpni_mtoken *token = ask->token;
@@ -303,7 +303,7 @@ static void enrolled(struct cpni_master_core *core, struct cpni_mask *ask, const
                  "as %s, %u uses of the token are left", cpn_role_name(identity->role), token->uses_left);
     }
     cpni_madmit(core, &identity->key, true);
-    struct cpni_mconn *conn = cpni_mask_conn(core, ask);
+    struct cpni_mconn *conn = cpni_mpending_conn(core, ask);
     if (conn != NULL) {
         struct cpni_msg msg = { .type = CPNI_MSG_ENROLLED };
         msg.enrolled.role = (uint32_t)identity->role;
@@ -313,9 +313,9 @@ static void enrolled(struct cpni_master_core *core, struct cpni_mask *ask, const
     }
 }
 
-void cpni_menrol_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit)
+void cpni_menrol_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit)
 {
-    struct cpni_mconn *conn = cpni_mask_conn(core, ask);
+    struct cpni_mconn *conn = cpni_mpending_conn(core, ask);
     ask->token->asks--;
     ask->identity->asks--;
     if (commit->status == CPNI_COMMITTED) {

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-void cpni_mack(struct cpni_master_core *core, struct cpni_mlink *link, const struct cpn_id *task, uint32_t attempt)
+void cpni_mlease_ack(struct cpni_master_core *core, struct cpni_mlink *link, const struct cpn_id *task, uint32_t attempt)
 {
     struct cpni_msg msg = { .type = CPNI_MSG_ACK };
     msg.ack.task = *task;
@@ -348,7 +348,7 @@ void cpni_mlease_commit(struct cpni_master_core *core, struct cpni_mtask *task, 
         return;
     }
     cpni_mlease_release(core, task);
-    cpni_mack(core, node->link, &result->task, result->attempt);
+    cpni_mlease_ack(core, node->link, &result->task, result->attempt);
     cpni_mtask_deliver(core, task);
 }
 
@@ -390,7 +390,7 @@ void cpni_mlease_result(struct cpni_master_core *core, struct cpni_mnode *node, 
     struct cpni_mtask *task = cpni_mtask_find(core, &result->task);
     if (task == NULL) {
         if (!cpni_mclaim_result(core, node, result)) {
-            cpni_mack(core, node->link, &result->task, result->attempt);
+            cpni_mlease_ack(core, node->link, &result->task, result->attempt);
         }
         return;
     }
@@ -398,23 +398,23 @@ void cpni_mlease_result(struct cpni_master_core *core, struct cpni_mnode *node, 
         return; /* said again after a break; acknowledged when the image is here */
     }
     if (!is_open(task) || !make_current(core, task, node, result)) {
-        cpni_mack(core, node->link, &result->task, result->attempt);
+        cpni_mlease_ack(core, node->link, &result->task, result->attempt);
         return;
     }
     core->dirty = true;
     switch (result->failure) {
     case CPNI_FAILURE_NODE:
     case CPNI_FAILURE_CANCELLED: /* not by us, or the task were closed: by an earlier master, that nobody asked for it then */
-        cpni_mack(core, node->link, &result->task, result->attempt);
+        cpni_mlease_ack(core, node->link, &result->task, result->attempt);
         cpni_mlease_again(core, task, task->started_us != 0, "the node gave it up");
         break;
     case CPNI_FAILURE_MODEL:
-        cpni_mack(core, node->link, &result->task, result->attempt);
+        cpni_mlease_ack(core, node->link, &result->task, result->attempt);
         model_failed(core, task, node, result);
         break;
     case CPNI_FAILURE_CRASH:
         if (task->max_attempts != 1) {
-            cpni_mack(core, node->link, &result->task, result->attempt);
+            cpni_mlease_ack(core, node->link, &result->task, result->attempt);
             crashed(core, task, node, result, task->max_attempts != 0 ? task->max_attempts : core->config.attempts_poison);
             break;
         }

@@ -326,6 +326,7 @@ void cpni_mlink_hello(struct cpni_master_core *core, struct cpni_mconn *conn, co
     } else {
         hello_control(core, conn, identity, hello, answers);
     }
+    cpni_midentity_release(core, identity); /* a local one that came to nothing, or waits for its control channel */
 }
 
 /* ---- the end of a process ---- */

@@ -190,6 +190,19 @@ static void take_handlers(struct cpni_master_core *core, struct cpni_mnode *node
     }
 }
 
+/* Callbacks that the node no longer serves; nobody else may, and then the name is free again. */
+static void drop_handlers(struct cpni_master_core *core, struct cpni_mnode *node)
+{
+    struct cpni_mheld *held, *next;
+    HASH_ITER(hh, node->held, held, next) {
+        struct cpni_mversion *version = held->version;
+        if (version->number == 0 && held->state == CPNI_HELD_NONE) {
+            cpni_mheld_free(core, held);
+            cpni_mversion_release(core, version);
+        }
+    }
+}
+
 void cpni_mprepare_node(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_hello *hello, bool anew)
 {
     struct cpni_mheld *held, *next;
@@ -198,6 +211,7 @@ void cpni_mprepare_node(struct cpni_master_core *core, struct cpni_mnode *node, 
     }
     take_inventory(core, node, hello, anew);
     take_handlers(core, node, hello);
+    drop_handlers(core, node);
     struct cpni_mversion *version, *after;
     HASH_ITER(hh, core->versions, version, after) {
         prepare(core, node, version);

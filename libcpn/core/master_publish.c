@@ -127,7 +127,7 @@ static const char *trouble(const struct cpni_master_core *core, const struct cpn
 static void commit_model(struct cpni_master_core *core, struct cpni_mpublish *publish)
 {
     struct cpni_mversion *version = publish->version;
-    struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_MODEL);
+    struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_MODEL);
     if (ask == NULL) {
         abandon(core, publish, CPN_EBUSY, "the master cannot take more now: try again");
         return;
@@ -141,13 +141,13 @@ static void commit_model(struct cpni_master_core *core, struct cpni_mpublish *pu
     command.u.model_add.signature = version->signature;
     command.u.model_add.bytes = version->bytes;
     command.u.model_add.wall_us = core->now.wall_us;
-    cpni_mask_commit(core, ask, NULL, &command);
+    cpni_mpending_commit(core, ask, NULL, &command);
 }
 
 /* The store binds signing keys to identities that it knows. All roles of the master's own process publish as one of its own. */
 static void commit_local(struct cpni_master_core *core)
 {
-    struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_LOCAL);
+    struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_LOCAL);
     if (ask == NULL) {
         return; /* then the store rejects what follows, and says why */
     }
@@ -156,7 +156,7 @@ static void commit_local(struct cpni_master_core *core)
     command.u.identity_add.role = CPN_ROLE_ADMIN;
     cpni_str_copy(cpni_str("local"), command.u.identity_add.name, CPNI_NAME);
     command.u.identity_add.wall_us = core->now.wall_us;
-    cpni_mask_commit(core, ask, NULL, &command);
+    cpni_mpending_commit(core, ask, NULL, &command);
 }
 
 static void commit_signer(struct cpni_master_core *core, struct cpni_mpublish *publish)
@@ -165,7 +165,7 @@ static void commit_signer(struct cpni_master_core *core, struct cpni_mpublish *p
     if (identity->local) {
         commit_local(core);
     }
-    struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_SIGNER);
+    struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_SIGNER);
     if (ask == NULL) {
         abandon(core, publish, CPN_EBUSY, "the master cannot take more now: try again");
         return;
@@ -176,7 +176,7 @@ static void commit_signer(struct cpni_master_core *core, struct cpni_mpublish *p
     command.u.signer_add.signer = publish->version->signer;
     command.u.signer_add.wall_us = core->now.wall_us;
     publish->committing = true;
-    cpni_mask_commit(core, ask, NULL, &command);
+    cpni_mpending_commit(core, ask, NULL, &command);
 }
 
 /* All files are here: first the signing key is bound to its user (once), then the version is added. */
@@ -302,7 +302,7 @@ static const char *store_text(const struct cpni_commit *commit)
     return commit->status == CPNI_REJECTED && commit->text[0] != 0 ? commit->text : "the master's store has failed: try again";
 }
 
-void cpni_mpublish_signed(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit)
+void cpni_mpublish_signed(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit)
 {
     struct cpni_mpublish *publish = find(core, ask->publish);
     if (publish == NULL) {
@@ -317,7 +317,7 @@ void cpni_mpublish_signed(struct cpni_master_core *core, struct cpni_mask *ask, 
     commit_model(core, publish);
 }
 
-void cpni_mpublish_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit)
+void cpni_mpublish_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit)
 {
     struct cpni_mpublish *publish = find(core, ask->publish);
     if (publish == NULL) {

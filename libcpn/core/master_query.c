@@ -12,8 +12,12 @@ struct page {
     uint64_t skip;
     uint32_t limit;
     uint32_t count;
+    size_t bytes; /* of what the rows say, about; a REPLY must fit a packet's header */
     bool more;
 };
+
+#define REPLY_BYTES (CPNI_HEADER_BYTES_MAX / 2)
+#define ROW_BYTES 400 /* of a row's numbers, keys and short names */
 
 static struct page page_of(const struct cpni_msg_query *query)
 {
@@ -28,11 +32,12 @@ static bool take_row(struct page *page)
         page->skip--;
         return false;
     }
-    if (page->count == page->limit) {
+    if (page->more || page->count == page->limit || page->bytes >= REPLY_BYTES) {
         page->more = true;
         return false;
     }
     page->count++;
+    page->bytes += ROW_BYTES;
     return true;
 }
 
@@ -109,7 +114,9 @@ static void query_nodes(struct cpni_master_core *core, struct cpni_mconn *conn, 
     const struct cpni_mnode *node;
     DL_FOREACH(core->nodes, node) {
         if (msg.reply.nodes != NULL && named(query->name, node->identity->name) && take_row(&page)) {
-            fill_node(core, node, &msg.reply.nodes[page.count - 1]);
+            struct cpni_rec_NODE *row = &msg.reply.nodes[page.count - 1];
+            fill_node(core, node, row);
+            page.bytes += (size_t)row->models_count * ROW_BYTES + (size_t)row->backends_count * CPNI_NAME;
         }
     }
     msg.reply.nodes_count = page.count;
@@ -198,7 +205,10 @@ static void fill_job(struct cpni_master_core *core, const struct cpni_mtask *tas
         .node = task->node != NULL ? cpni_str(task->node->identity->name) : cpni_str(task->node_name),
         .attempt = task->attempt, .age_ms = (uint64_t)(core->now.mono_us - task->accepted_us) / 1000,
         .input_name = cpni_str(task->input_name), .input_bytes = task->input_size, .text = cpni_str(task->text) };
-    if (task->state == CPNI_JOB_QUEUED) {
+    uint64_t here, total;
+    if (task->fetch != 0 && cpni_transfer_progress(core->transfer, task->fetch, &here, &total)) {
+        row->text = cpni_actions_text(core->out, "%llu of %llu bytes are here", (unsigned long long)here, (unsigned long long)total);
+    } else if (task->state == CPNI_JOB_QUEUED) {
         char text[CPNI_TASK_TEXT];
         cpni_msched_why(core, task, text);
         row->text = cpni_actions_text(core->out, "%s%s%s", text, task->text[0] != 0 ? "; " : "", task->text);
@@ -224,7 +234,9 @@ static void query_tasks(struct cpni_master_core *core, struct cpni_mconn *conn, 
     for (task = core->tasks; task != NULL && msg.reply.jobs != NULL; task = task->hh.next) {
         bool shown = asks->role == CPN_ROLE_ADMIN || task->user == asks;
         if (shown && task->state != CPNI_JOB_PARKED && named(query->name, task->version->model->name) && take_row(&page)) {
-            fill_job(core, task, &msg.reply.jobs[page.count - 1]);
+            struct cpni_rec_JOB *row = &msg.reply.jobs[page.count - 1];
+            fill_job(core, task, row);
+            page.bytes += row->text.size + row->input_name.size;
         }
     }
     const struct cpni_mparked *parked;
@@ -284,14 +296,14 @@ void cpni_mquery_names(const struct cpni_master_core *core, struct cpni_rec_NOTE
 
 static void query_events(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
-    struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_NOTES);
+    struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_NOTES);
     struct cpni_action *action = ask == NULL ? NULL : cpni_actions_add(core->out, CPNI_ACT_NOTES);
     if (action == NULL) {
         struct cpni_mrefusal refusal = { .code = CPN_EBUSY, .type = CPNI_MSG_QUERY, .request = query->request };
         cpni_mconn_refuse(core, conn, &refusal, "the master cannot take more now: try again");
         return; /* a question without its action has failed with the step */
     }
-    cpni_mask_from(ask, conn, query->request);
+    cpni_mpending_from(ask, conn, query->request);
     ask->version = page_of(query).limit;
     action->notes.ticket = ask->ticket;
     action->notes.filter = filter_of(core, query->name);

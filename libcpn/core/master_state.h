@@ -288,20 +288,20 @@ struct cpni_mpublish { /* a bundle on its way in */
 
 /* ---- what was asked and is not answered ---- */
 
-enum cpni_mask_kind {
-    CPNI_MASK_ENROL = 1,
-    CPNI_MASK_ADMIN,
-    CPNI_MASK_LOCAL,
-    CPNI_MASK_SIGNER,
-    CPNI_MASK_MODEL,
-    CPNI_MASK_NODE_STATS,
-    CPNI_MASK_USER_STATS,
-    CPNI_MASK_PARKED,
-    CPNI_MASK_NOTES
+enum cpni_mpending_kind {
+    CPNI_MPENDING_ENROL = 1,
+    CPNI_MPENDING_ADMIN,
+    CPNI_MPENDING_LOCAL,
+    CPNI_MPENDING_SIGNER,
+    CPNI_MPENDING_MODEL,
+    CPNI_MPENDING_NODE_STATS,
+    CPNI_MPENDING_USER_STATS,
+    CPNI_MPENDING_PARKED,
+    CPNI_MPENDING_NOTES
 };
-struct cpni_mask {
+struct cpni_mpending {
     uint64_t ticket;
-    enum cpni_mask_kind kind;
+    enum cpni_mpending_kind kind;
     uint64_t conn; /* who waits for the answer, by number: it may be gone by then */
     uint32_t number;
     uint64_t request;
@@ -341,7 +341,7 @@ struct cpni_master_core {
     struct cpni_mclaim *claims;
     struct cpni_mparked *parked;
     struct cpni_mpublish *publishes;
-    struct cpni_mask *asks;
+    struct cpni_mpending *asks;
     struct cpni_transfer *transfer;
     struct cpni_heap timers;
     struct cpni_midentity *ring[CPNI_PRIORITIES];
@@ -422,21 +422,21 @@ void cpni_mtoken_sweep(struct cpni_master_core *core);
 void cpni_madmit(struct cpni_master_core *core, const struct cpn_key *key, bool admit);
 void cpni_madmit_all(struct cpni_master_core *core);
 void cpni_menrol(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_enrol *enrol);
-void cpni_menrol_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit);
+void cpni_menrol_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
 
-/* ---- questions to the store (master_ask.c) ---- */
+/* ---- what the store was asked (master_pending.c) ---- */
 
 /* A question with its ticket; NULL: no room (actions->failed if it is memory). Fill it in, then commit. */
-struct cpni_mask *cpni_mask_new(struct cpni_master_core *core, enum cpni_mask_kind kind);
-void cpni_mask_from(struct cpni_mask *ask, const struct cpni_mconn *conn, uint64_t request);
+struct cpni_mpending *cpni_mpending_new(struct cpni_master_core *core, enum cpni_mpending_kind kind);
+void cpni_mpending_from(struct cpni_mpending *ask, const struct cpni_mconn *conn, uint64_t request);
 /* The command's own payload reference is taken over. */
-void cpni_mask_commit(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_command_key *key,
+void cpni_mpending_commit(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_command_key *key,
                       const struct cpni_command *command);
-void cpni_mask_answer(struct cpni_master_core *core, uint64_t ticket, const struct cpni_commit *commit);
-void cpni_mask_notes(struct cpni_master_core *core, uint64_t ticket, int code, struct cpni_rec_NOTE *notes, uint32_t count);
-void cpni_mask_fail_since(struct cpni_master_core *core, uint64_t ticket);
-struct cpni_mconn *cpni_mask_conn(struct cpni_master_core *core, const struct cpni_mask *ask); /* NULL: gone */
-struct cpni_command_key cpni_mask_key(const struct cpni_mconn *conn, uint64_t request);
+void cpni_mpending_answer(struct cpni_master_core *core, uint64_t ticket, const struct cpni_commit *commit);
+void cpni_mpending_notes(struct cpni_master_core *core, uint64_t ticket, int code, struct cpni_rec_NOTE *notes, uint32_t count);
+void cpni_mpending_fail_since(struct cpni_master_core *core, uint64_t ticket);
+struct cpni_mconn *cpni_mpending_conn(struct cpni_master_core *core, const struct cpni_mpending *ask); /* NULL: gone */
+struct cpni_command_key cpni_mpending_key(const struct cpni_mconn *conn, uint64_t request);
 
 /* ---- nodes (master_node.c) ---- */
 
@@ -474,8 +474,8 @@ void cpni_mprepare_trim(struct cpni_master_core *core, struct cpni_mmodel *model
 void cpni_mprepare_remove(struct cpni_master_core *core, struct cpni_mversion *version);
 void cpni_mpublish(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_publish *publish,
                    const struct cpni_manifest_check *check);
-void cpni_mpublish_signed(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit);
-void cpni_mpublish_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit);
+void cpni_mpublish_signed(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
+void cpni_mpublish_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
 bool cpni_mpublish_outcome(struct cpni_master_core *core, const struct cpni_transfer_outcome *outcome); /* whether it was its */
 void cpni_mpublish_forget(struct cpni_master_core *core, const struct cpni_mlink *link);
 void cpni_mpublish_free(struct cpni_master_core *core, struct cpni_mpublish *publish);
@@ -499,7 +499,7 @@ void cpni_mtask_drop_input(struct cpni_master_core *core, struct cpni_mtask *tas
 void cpni_mtask_account(struct cpni_master_core *core, struct cpni_mtask *task, uint64_t more, uint64_t less); /* bytes in memory */
 void cpni_mtask_own(struct cpni_mtask *task, struct cpni_mlink *link);
 void cpni_mtask_free(struct cpni_master_core *core, struct cpni_mtask *task);
-void cpni_mtask_parked(struct cpni_master_core *core, struct cpni_mask *ask);
+void cpni_mtask_parked(struct cpni_master_core *core, struct cpni_mpending *ask);
 void cpni_mtask_park(struct cpni_master_core *core, struct cpni_mtask *task);
 int cpni_mparked_add(struct cpni_master_core *core, const struct cpni_mparked *parked);
 /* A kept copy of a message in an empty arena. CPN_ENOMEM (actions->failed is set). */
@@ -521,7 +521,7 @@ void cpni_mlease_again(struct cpni_master_core *core, struct cpni_mtask *task, b
 void cpni_mlease_lose_image(struct cpni_master_core *core, struct cpni_mtask *task);
 void cpni_mlease_image_failed(struct cpni_master_core *core, struct cpni_mtask *task, const char *text);
 void cpni_mlease_inventory(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_hello *hello);
-void cpni_mack(struct cpni_master_core *core, struct cpni_mlink *link, const struct cpn_id *task, uint32_t attempt);
+void cpni_mlease_ack(struct cpni_master_core *core, struct cpni_mlink *link, const struct cpn_id *task, uint32_t attempt);
 void cpni_mclaim_attempt(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_rec_ATTEMPT *attempt);
 bool cpni_mclaim_result(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_result *result);
 bool cpni_mclaim_adopt(struct cpni_master_core *core, struct cpni_mtask *task); /* whether somebody had it */
@@ -561,10 +561,10 @@ void cpni_mquery(struct cpni_master_core *core, struct cpni_mconn *conn, const s
 void cpni_mquery_names(const struct cpni_master_core *core, struct cpni_rec_NOTE *notes, uint32_t count); /* keys to names */
 void cpni_mquery_tasks(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query);
 void cpni_madmin(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_admin *admin);
-void cpni_madmin_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit);
+void cpni_madmin_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
 void cpni_mstats_touch(struct cpni_master_core *core, struct cpni_midentity *identity);
 void cpni_mstats_flush(struct cpni_master_core *core, struct cpni_midentity *identity);
 void cpni_mstats_flush_all(struct cpni_master_core *core);
-void cpni_mstats_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit);
+void cpni_mstats_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
 
 #endif

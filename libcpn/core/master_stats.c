@@ -43,7 +43,7 @@ void cpni_mstats_flush(struct cpni_master_core *core, struct cpni_midentity *ide
         return;
     }
     bool node = identity->role == CPN_ROLE_NODE;
-    struct cpni_mask *ask = cpni_mask_new(core, node ? CPNI_MASK_NODE_STATS : CPNI_MASK_USER_STATS);
+    struct cpni_mpending *ask = cpni_mpending_new(core, node ? CPNI_MPENDING_NODE_STATS : CPNI_MPENDING_USER_STATS);
     if (ask == NULL) {
         cpni_mstats_touch(core, identity);
         return;
@@ -55,7 +55,7 @@ void cpni_mstats_flush(struct cpni_master_core *core, struct cpni_midentity *ide
     identity->fresh = (struct cpni_mstats){ 0 };
     identity->stale = false;
     identity->recorded_seen_us = identity->last_seen_us;
-    cpni_mask_commit(core, ask, NULL, &command);
+    cpni_mpending_commit(core, ask, NULL, &command);
 }
 
 void cpni_mstats_flush_all(struct cpni_master_core *core)
@@ -68,7 +68,7 @@ void cpni_mstats_flush_all(struct cpni_master_core *core)
     }
 }
 
-void cpni_mstats_done(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit)
+void cpni_mstats_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit)
 {
     struct cpni_midentity *identity = ask->identity;
     identity->asks--;

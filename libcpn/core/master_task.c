@@ -175,7 +175,7 @@ static void withdraw(struct cpni_master_core *core, struct cpni_mtask *task, int
         break;
     case CPNI_JOB_FETCHING:
         cpni_mlease_lose_image(core, task);
-        cpni_mack(core, task->node->link, &task->id, task->attempt); /* it may drop the image */
+        cpni_mlease_ack(core, task->node->link, &task->id, task->attempt); /* it may drop the image */
         cpni_mlease_release(core, task);
         break;
     case CPNI_JOB_PLACED:
@@ -295,7 +295,7 @@ void cpni_mtask_park(struct cpni_master_core *core, struct cpni_mtask *task)
     task->user->fresh.failures++;
     cpni_mstats_touch(core, task->user);
     list_parked(core, task);
-    struct cpni_mask *ask = cpni_mask_new(core, CPNI_MASK_PARKED);
+    struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_PARKED);
     if (ask == NULL) {
         cpni_mtask_deliver(core, task);
         return;
@@ -309,10 +309,10 @@ void cpni_mtask_park(struct cpni_master_core *core, struct cpni_mtask *task)
     snprintf(parked->model, sizeof parked->model, "%.40s@%u", task->version->model->name, task->version->number);
     cpni_str_copy(cpni_str(task->text), parked->text, sizeof parked->text);
     parked->wall_us = core->now.wall_us;
-    cpni_mask_commit(core, ask, NULL, &command);
+    cpni_mpending_commit(core, ask, NULL, &command);
 }
 
-void cpni_mtask_parked(struct cpni_master_core *core, struct cpni_mask *ask)
+void cpni_mtask_parked(struct cpni_master_core *core, struct cpni_mpending *ask)
 {
     struct cpni_mtask *task = cpni_mtask_find(core, &ask->task);
     if (task != NULL && task->state == CPNI_JOB_PARKED) {

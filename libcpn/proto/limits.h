@@ -62,7 +62,7 @@
 #define CPNI_STOP_MS 2000           /* an orderly end waits so long for the store */
 #define CPNI_TOKEN_REPEAT_MS 60000  /* a used-up token still answers the key that used it: its first answer may be lost */
 #define CPNI_TOKEN_TTL_MS_MAX (366ull * 24 * 3600 * 1000)
-#define CPNI_REPLY_ROWS_MAX 256     /* rows of one REPLY: a row with its models stays under 4 KiB */
+#define CPNI_REPLY_ROWS_MAX 256     /* rows of one REPLY, fewer when they are long: it must fit a header */
 #define CPNI_REPLY_HELD_MAX 64      /* models listed with one node in a REPLY */
 
 /* ---- nodes ---- */

@@ -156,6 +156,8 @@
 #define CPNI_FIELDS_RECEIVED(F, L) \
     F(1, HASH, root)
 
+/* since: rows to skip, of events the number of the last one seen. limit: rows of the REPLY at most; 0: as many as fit. name: of nodes,
+ * users and models their own, of tasks their model's. */
 #define CPNI_FIELDS_QUERY(F, L) \
     F(1, U64, request) F(2, U32, what) F(3, STR, name) F(4, U64, since) F(5, U32, limit)
 #define CPNI_FIELDS_REPLY(F, L) \

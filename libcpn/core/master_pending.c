@@ -6,12 +6,12 @@
  * persist before you promise). Must not know what the commands mean. */
 #include "core/master_state.h"
 
-struct cpni_mask *cpni_mask_new(struct cpni_master_core *core, enum cpni_mask_kind kind)
+struct cpni_mpending *cpni_mpending_new(struct cpni_master_core *core, enum cpni_mpending_kind kind)
 {
     if (HASH_COUNT(core->asks) >= CPNI_ASKS_MAX) {
         return NULL;
     }
-    struct cpni_mask *ask = cpni_calloc(1, sizeof *ask);
+    struct cpni_mpending *ask = cpni_calloc(1, sizeof *ask);
     if (ask == NULL) {
         core->out->failed = true;
         return NULL;
@@ -27,14 +27,14 @@ struct cpni_mask *cpni_mask_new(struct cpni_master_core *core, enum cpni_mask_ki
     return ask;
 }
 
-void cpni_mask_from(struct cpni_mask *ask, const struct cpni_mconn *conn, uint64_t request)
+void cpni_mpending_from(struct cpni_mpending *ask, const struct cpni_mconn *conn, uint64_t request)
 {
     ask->conn = conn->conn;
     ask->number = conn->number;
     ask->request = request;
 }
 
-struct cpni_mconn *cpni_mask_conn(struct cpni_master_core *core, const struct cpni_mask *ask)
+struct cpni_mconn *cpni_mpending_conn(struct cpni_master_core *core, const struct cpni_mpending *ask)
 {
     struct cpni_mconn *conn = cpni_mconn_find(core, ask->conn);
     return conn != NULL && conn->number == ask->number ? conn : NULL;
@@ -42,7 +42,7 @@ struct cpni_mconn *cpni_mask_conn(struct cpni_master_core *core, const struct cp
 
 /* Requests are numbered by each process, but the store knows keys only: two processes of one user must not get each other's answers,
  * so the boot id goes into the number (FNV-1a). */
-struct cpni_command_key cpni_mask_key(const struct cpni_mconn *conn, uint64_t request)
+struct cpni_command_key cpni_mpending_key(const struct cpni_mconn *conn, uint64_t request)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
     for (size_t i = 0; i < sizeof conn->boot.bytes; i++) {
@@ -55,7 +55,7 @@ struct cpni_command_key cpni_mask_key(const struct cpni_mconn *conn, uint64_t re
     return (struct cpni_command_key){ .client = conn->link->identity->key, .sequence = hash != 0 ? hash : 1 };
 }
 
-void cpni_mask_commit(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_command_key *key,
+void cpni_mpending_commit(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_command_key *key,
                       const struct cpni_command *command)
 {
     struct cpni_action *action = cpni_actions_add(core->out, CPNI_ACT_COMMIT);
@@ -70,56 +70,56 @@ void cpni_mask_commit(struct cpni_master_core *core, struct cpni_mask *ask, cons
     }
 }
 
-static void answer(struct cpni_master_core *core, struct cpni_mask *ask, const struct cpni_commit *commit)
+static void answer(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit)
 {
     HASH_DEL(core->asks, ask);
     if (commit->status == CPNI_UNKNOWN && !core->out->failed) {
         cpni_log(core->out, CPNI_LOG_COMMIT_FAILED, NULL, "%s", commit->text);
     }
     switch (ask->kind) {
-    case CPNI_MASK_ENROL:
+    case CPNI_MPENDING_ENROL:
         cpni_menrol_done(core, ask, commit);
         break;
-    case CPNI_MASK_ADMIN:
+    case CPNI_MPENDING_ADMIN:
         cpni_madmin_done(core, ask, commit);
         break;
-    case CPNI_MASK_SIGNER:
+    case CPNI_MPENDING_SIGNER:
         cpni_mpublish_signed(core, ask, commit);
         break;
-    case CPNI_MASK_MODEL:
+    case CPNI_MPENDING_MODEL:
         cpni_mpublish_done(core, ask, commit);
         break;
-    case CPNI_MASK_NODE_STATS:
-    case CPNI_MASK_USER_STATS:
+    case CPNI_MPENDING_NODE_STATS:
+    case CPNI_MPENDING_USER_STATS:
         cpni_mstats_done(core, ask, commit);
         break;
-    case CPNI_MASK_PARKED:
+    case CPNI_MPENDING_PARKED:
         cpni_mtask_parked(core, ask);
         break;
-    case CPNI_MASK_LOCAL:
-    case CPNI_MASK_NOTES:
+    case CPNI_MPENDING_LOCAL:
+    case CPNI_MPENDING_NOTES:
         break;
     }
     cpni_free(ask);
 }
 
-void cpni_mask_answer(struct cpni_master_core *core, uint64_t ticket, const struct cpni_commit *commit)
+void cpni_mpending_answer(struct cpni_master_core *core, uint64_t ticket, const struct cpni_commit *commit)
 {
-    struct cpni_mask *ask;
+    struct cpni_mpending *ask;
     HASH_FIND(hh, core->asks, &ticket, sizeof ticket, ask);
-    if (ask != NULL && ask->kind != CPNI_MASK_NOTES) {
+    if (ask != NULL && ask->kind != CPNI_MPENDING_NOTES) {
         answer(core, ask, commit);
     }
 }
 
-void cpni_mask_notes(struct cpni_master_core *core, uint64_t ticket, int code, struct cpni_rec_NOTE *notes, uint32_t count)
+void cpni_mpending_notes(struct cpni_master_core *core, uint64_t ticket, int code, struct cpni_rec_NOTE *notes, uint32_t count)
 {
-    struct cpni_mask *ask;
+    struct cpni_mpending *ask;
     HASH_FIND(hh, core->asks, &ticket, sizeof ticket, ask);
-    if (ask == NULL || ask->kind != CPNI_MASK_NOTES) {
+    if (ask == NULL || ask->kind != CPNI_MPENDING_NOTES) {
         return;
     }
-    struct cpni_mconn *conn = cpni_mask_conn(core, ask);
+    struct cpni_mconn *conn = cpni_mpending_conn(core, ask);
     if (conn != NULL && code < 0) {
         struct cpni_mrefusal refusal = { .code = code, .type = CPNI_MSG_QUERY, .request = ask->request };
         cpni_mconn_refuse(core, conn, &refusal, "the events cannot be read: %s", cpn_strerror(code));
@@ -136,10 +136,10 @@ void cpni_mask_notes(struct cpni_master_core *core, uint64_t ticket, int code, s
     cpni_free(ask);
 }
 
-void cpni_mask_fail_since(struct cpni_master_core *core, uint64_t ticket)
+void cpni_mpending_fail_since(struct cpni_master_core *core, uint64_t ticket)
 {
     const struct cpni_commit lost = { .status = CPNI_UNKNOWN, .code = CPN_ENOMEM, .text = "out of memory" };
-    struct cpni_mask *ask, *next;
+    struct cpni_mpending *ask, *next;
     HASH_ITER(hh, core->asks, ask, next) {
         if (ask->ticket >= ticket) {
             answer(core, ask, &lost);
