@@ -383,6 +383,28 @@ static bool model_is(struct sim *sim, const struct cpni_act_run *run, const stru
     return model != NULL && ready && strlen(model->name) == length && memcmp(model->name, task->model, length) == 0;
 }
 
+/* A slot runs one task; callbacks may wait ahead for any slot, a bounded number, while all slots are taken. */
+static void check_slot(struct proc *proc, const struct cpni_act_run *run, const char *id)
+{
+    struct sim *sim = proc->sim;
+    static const struct cpn_hash none;
+    const bool ahead = run->slot == CPNI_SLOT_ANY && memcmp(&run->model, &none, sizeof none) == 0;
+    uint32_t taken = 0, waiting = 0;
+    if (run->slot >= proc->slots && !ahead) {
+        check_fail(sim, "%s has %u slots and runs in slot %u", proc->place->name, proc->slots, run->slot);
+    }
+    for (const struct job *job = proc->jobs; job != NULL; job = job->next) {
+        if (job->is_run && ((job->slot == run->slot && !ahead) || job->ticket == run->ticket)) {
+            check_fail(sim, "%s runs task %.8s in slot %u, which is busy", proc->place->name, id, run->slot);
+        }
+        taken += job->is_run && job->slot != CPNI_SLOT_ANY;
+        waiting += job->is_run && job->slot == CPNI_SLOT_ANY;
+    }
+    if (ahead && (taken < proc->slots || waiting >= CPNI_NODE_AHEAD_MAX)) {
+        check_fail(sim, "%s runs task %.8s ahead of %u busy slots and %u that wait", proc->place->name, id, taken, waiting);
+    }
+}
+
 void check_run(struct proc *proc, const struct cpni_act_run *run, struct task *task)
 {
     struct sim *sim = proc->sim;
@@ -392,14 +414,7 @@ void check_run(struct proc *proc, const struct cpni_act_run *run, struct task *t
         check_fail(sim, "%s runs a task that nobody submitted", proc->place->name);
         return;
     }
-    if (run->slot >= proc->slots) {
-        check_fail(sim, "%s has %u slots and runs in slot %u", proc->place->name, proc->slots, run->slot);
-    }
-    for (const struct job *job = proc->jobs; job != NULL; job = job->next) {
-        if (job->is_run && (job->slot == run->slot || job->ticket == run->ticket)) {
-            check_fail(sim, "%s runs task %.8s in slot %u, which is busy", proc->place->name, id, run->slot);
-        }
-    }
+    check_slot(proc, run, id);
     struct execution *execution = task->executions;
     while (execution != NULL && (execution->attempt != run->attempt || execution->proc != proc->number)) {
         execution = execution->next;
