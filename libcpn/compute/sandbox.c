@@ -101,6 +101,7 @@ static const int allowed[] = {
     SCMP_SYS(close),
     SCMP_SYS(fstat),
     SCMP_SYS(newfstatat),
+    SCMP_SYS(statx),
     SCMP_SYS(lseek),
     SCMP_SYS(brk),
     SCMP_SYS(munmap),

@@ -342,6 +342,99 @@ static size_t read_params(const char *bundle, struct cpn_backend_param *params, 
     return count;
 }
 
+/* A picture in which no face is found is compared as a whole when it is as small as a portrait, so that patterns stand
+ * in for people where no photos of people are at hand. */
+static uint8_t *pattern(int person, int photo, size_t *size)
+{
+    enum { SIDE = 96 };
+    static uint8_t pixels[SIDE * SIDE];
+    uint32_t random = (uint32_t)(person * 1000 + photo);
+    for (int y = 0; y < SIDE; y++) {
+        for (int x = 0; x < SIDE; x++) {
+            random = random * 1664525u + 1013904223u;
+            int wave = (x * (person + 2) / 3 + y * (7 - person) / 4) % 48;
+            pixels[y * SIDE + x] = (uint8_t)(60 + (wave < 24 ? wave : 48 - wave) * 5 + (int)(random >> 28));
+        }
+    }
+    return test_png(pixels, SIDE, SIDE, 1, size);
+}
+
+static void write_patterns(const char *to, int people, int photos)
+{
+    assert_int_equal(mkdir(to, 0700), 0);
+    for (int person = 0; person < people; person++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/p%d", to, person);
+        assert_int_equal(mkdir(path, 0700), 0);
+        for (int photo = 0; photo < photos; photo++) {
+            size_t size;
+            uint8_t *png = pattern(person, photo, &size);
+            snprintf(path, sizeof path, "%s/p%d/%d.png", to, person, photo);
+            FILE *out = fopen(path, "wb");
+            assert_int_equal(fwrite(png, 1, size, out), size);
+            fclose(out);
+            free(png);
+        }
+    }
+}
+
+static int count_then_cancel(void *arg, const char *stage, uint64_t done, uint64_t total)
+{
+    int *left = arg;
+    assert_non_null(stage);
+    assert_true(done <= total);
+    return --*left <= 0;
+}
+
+static void training_and_naming(void **state)
+{
+    (void)state;
+    need(CASCADES);
+    char from[128];
+    char bundle[128];
+    char path[256];
+    char detail[CPN_BACKEND_DETAIL];
+    snprintf(from, sizeof from, "%s/people", workdir);
+    snprintf(bundle, sizeof bundle, "%s/new.model", workdir);
+    write_patterns(from, 4, 5);
+    snprintf(path, sizeof path, "%s/lonely", from);
+    assert_int_equal(mkdir(path, 0700), 0);
+    struct cpni_train_faces_options options = { .from = from, .out = bundle, .runner = CPN_TEST_RUNNER };
+    options.plugins = CPN_TEST_PLUGINS;
+    int left = 1;
+    assert_int_equal(cpni_train_faces(&options, count_then_cancel, &left, detail), CPN_ECANCELLED);
+    assert_int_equal(access(bundle, F_OK), -1);
+    left = 1000000;
+    assert_int_equal(cpni_train_faces(&options, count_then_cancel, &left, detail), 0);
+    assert_true(left < 1000000);
+    assert_non_null(strstr(detail, "4 people, 20 photos, 1 people left out (first: lonely)"));
+    assert_int_equal(cpni_train_faces(&options, NULL, NULL, detail), CPN_EEXISTS); /* never over a bundle */
+    struct cpn_backend_param params[32];
+    char texts[32][2][64];
+    struct cpni_pool_model model = { "new@1", bundle, "opencv.face", params, 0 };
+    model.param_count = read_params(bundle, params, texts, 32);
+    for (int person = 0; person < 4; person++) {
+        size_t size;
+        uint8_t *png = pattern(person, 77, &size);
+        struct cpni_outcome out = ask(&model, png, size, true);
+        assert_string_equal(out.detail, "");
+        assert_int_equal(out.label_count, 1);
+        char name[8];
+        snprintf(name, sizeof name, "p%d", person);
+        assert_string_equal(out.labels[0].name, name);
+        assert_true(out.labels[0].confidence >= 0.5f);
+        assert_int_equal(out.labels[0].width, 96);
+        cpni_outcome_clear(&out);
+        free(png);
+    }
+    static const struct cpn_backend_param odd = { "min_neighbours", "3" };
+    options.params = &odd;
+    options.param_count = 1;
+    options.out = path;
+    assert_int_equal(cpni_train_faces(&options, NULL, NULL, detail), CPN_EINVAL);
+    assert_non_null(strstr(detail, "min_neighbours"));
+}
+
 static void recognition_on_orl(void **state)
 {
     (void)state;
@@ -616,6 +709,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(faces_by_network, open_pool, close_pool),
         cmocka_unit_test_setup_teardown(digits, open_pool, close_pool),
         cmocka_unit_test_setup_teardown(training_refusals, make_workdir, remove_workdir),
+        cmocka_unit_test_setup_teardown(training_and_naming, make_workdir, remove_workdir),
         cmocka_unit_test_setup_teardown(recognition_on_orl, make_workdir, remove_workdir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
