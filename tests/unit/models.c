@@ -347,6 +347,94 @@ static void a_node_lost_with_its_image_loses_the_attempt(void **state)
     net_close(&n);
 }
 
+/* ---- memory ---- */
+
+static struct cpni_msg held_of(unsigned root, enum cpni_held_state state)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_HELD };
+    msg.held.root = a_hash(root);
+    msg.held.state = state;
+    return msg;
+}
+
+/* Everything that the last step asked of disk and store goes well. */
+static void all_goes_well(struct net *n)
+{
+    uint64_t tickets[8];
+    enum cpni_action_type types[8];
+    size_t count = 0;
+    for (size_t i = 0; i < n->f.actions.count && count < 8; i++) {
+        const struct cpni_action *action = &n->f.actions.list[i];
+        if (action->type == CPNI_ACT_COMMIT || (action->type == CPNI_ACT_DISK && action->disk.op == CPNI_DISK_BEGIN)) {
+            types[count] = action->type;
+            tickets[count++] = action->type == CPNI_ACT_COMMIT ? action->commit.ticket : action->disk.ticket;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (types[i] == CPNI_ACT_COMMIT) {
+            commit_as(&n->f, tickets[i], CPNI_COMMITTED, 0, 1, "");
+        } else {
+            struct cpni_event event = { .type = CPNI_EV_DISK };
+            event.disk = (struct cpni_event_disk){ .ticket = tickets[i], .complete = true };
+            step(&n->f, &event);
+        }
+        all_goes_well(n);
+    }
+}
+
+static void publish_and_use(struct net *n)
+{
+    struct cpni_rec_TEXT backend = { .text = cpni_str("opencv.face 4.6.0") };
+    struct cpni_msg hello = worker_hello(&n->w1, 2, NULL, 0);
+    hello.hello.backends = &backend;
+    hello.hello.backends_count = 1;
+    say(&n->f, &n->w1, hello);
+    const struct cpni_msg *welcome = sent(&n->f, &n->w1, CPNI_MSG_WELCOME, 0);
+    n->w1.link = welcome != NULL ? welcome->welcome.link : 0;
+    publish_signed(n, 1, 70, 0);
+    all_goes_well(n);
+    say(&n->f, &n->w1, held_of(1, CPNI_HELD_READY));
+    struct cpni_msg submit = submit_of(an_id(1), "faces");
+    submit.submit.input_root = a_hash(600);
+    submit.submit.input_size = 3000000;
+    say(&n->f, &n->ann, submit);
+    all_goes_well(n);
+    struct cpni_msg result = { .type = CPNI_MSG_RESULT };
+    result.result.task = an_id(1);
+    result.result.attempt = 1;
+    result.result.image_root = a_hash(601);
+    result.result.image_size = 400000;
+    say(&n->f, &n->w1, result);
+    all_goes_well(n);
+    say(&n->f, &n->w1, (struct cpni_msg){ .type = CPNI_MSG_BYE });
+    say(&n->f, &n->ann, ack_of(an_id(1)));
+}
+
+/* The nth allocation fails, for every n, and life goes on: whatever the peers then say to a master that has forgotten them, every step is
+ * checked and nothing may leak. */
+static void memory_may_end_anywhere(void **state)
+{
+    (void)state;
+    unsigned failures = 0;
+    for (unsigned nth = 1; nth < 2000; nth++) {
+        struct net n;
+        net_open(&n, CPN_ROLE_ADMIN);
+        cpni_alloc_fail(nth);
+        publish_and_use(&n);
+        bool whole = cpni_alloc_fail(0) < nth;
+        for (unsigned i = 0; i < 5; i++) {
+            tick(&n.f, SECOND);
+            all_goes_well(&n);
+        }
+        net_close(&n);
+        if (whole) {
+            break;
+        }
+        failures++;
+    }
+    assert_in_range(failures, 30, 1990);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +448,7 @@ int main(void)
         cmocka_unit_test(removed_models_go_everywhere),
         cmocka_unit_test(large_bytes_pass_through_the_spool),
         cmocka_unit_test(a_node_lost_with_its_image_loses_the_attempt),
+        cmocka_unit_test(memory_may_end_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
