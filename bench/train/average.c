@@ -2,10 +2,11 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* bench-average TRAIN TEST PEERS EPOCHS: what averaging costs in accuracy and saves in bytes. Trains alone, then on shards with the
- * weights averaged every H steps, as float32 and as int8 deltas with error feedback; all peers in this process, one after the
- * other, through the plug-in's entries and the exact sums that a session uses. With peers there are fewer updates, of more rows
- * each; the last lines make up for that with a learning rate times the root of the number of peers. */
+/* bench-average TRAIN TEST PEERS EPOCHS: what averaging costs in accuracy and saves in bytes. Trains alone, then on
+ * shards with the weights averaged every H steps, as float32 and as int8 deltas with error feedback; all peers in this
+ * process, one after the other, through the plug-in's entries and the exact sums that a session uses. With peers there
+ * are fewer updates, of more rows each; the last lines make up for that with a learning rate times the root of the
+ * number of peers. */
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -45,7 +46,7 @@ static void check(int rc, const char *detail)
 
 static struct cpn_trainer_rows rows_of(const struct cpni_dataset *set)
 {
-    return (struct cpn_trainer_rows) { .size = sizeof(struct cpn_trainer_rows),
+    return (struct cpn_trainer_rows){ .size = sizeof(struct cpn_trainer_rows),
         .columns = set->columns,
         .features = set->features,
         .labels = set->labels,
@@ -91,8 +92,8 @@ static void through_delta8(const struct bench *b, float *local, float *residual)
     }
 }
 
-static void round_of(const struct bench *b, struct peer *peers, uint32_t count, uint64_t steps, int small,
-    struct cpni_exactsum *sum)
+static void round_of(
+    const struct bench *b, struct peer *peers, uint32_t count, uint64_t steps, int small, struct cpni_exactsum *sum)
 {
     char detail[CPN_TRAINER_DETAIL] = "";
     struct cpn_trainer_result result;
@@ -117,7 +118,7 @@ static void average(const struct bench *b, uint32_t count, uint64_t epochs, uint
     uint64_t all = (b->train.rows / count + b->spec.batch - 1) / b->spec.batch * epochs, rounds = 0;
     check(cpni_exactsum_init(&sum, b->weights, UINT64_C(1) << 24, CPNI_EXACTSUM_WEIGHT_BITS), "sum");
     for (uint32_t p = 0; p < count; p++) {
-        peers[p] = (struct peer) { new_trainer(b, count, p), calloc(b->weights, sizeof(float)) };
+        peers[p] = (struct peer){ new_trainer(b, count, p), calloc(b->weights, sizeof(float)) };
     }
     check(cpn_trainer_v1.get_weights(peers[0].trainer, b->global), "weights");
     for (uint64_t done = 0; done < all; done += steps, rounds++) {
@@ -158,7 +159,8 @@ int main(int argc, char **argv)
     b.spec.inputs = b.train.columns;
     b.spec.classes = b.train.classes;
     b.index = malloc(b.train.rows * sizeof *b.index);
-    check((int)(cpni_dataset_split(b.train.labels, b.train.rows, b.train.classes, 0, 1, b.index) > 0 ? 0 : -1), "split");
+    check(
+        (int)(cpni_dataset_split(b.train.labels, b.train.rows, b.train.classes, 0, 1, b.index) > 0 ? 0 : -1), "split");
     void *alone = new_trainer(&b, 1, 0);
     check(cpn_trainer_v1.info(alone, &info), "info");
     b.weights = info.weights;

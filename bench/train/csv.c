@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* bench-csv TABLE LABEL THREADS DATASET [scale]: converts a table and prints the seconds that it and its processors took, as
- * run.py reads them. */
+/* bench-csv TABLE LABEL THREADS DATASET [scale]: converts a table and prints the seconds that it and its processors
+ * took, as run.py reads them. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -44,11 +44,9 @@ int main(int argc, char **argv)
     spec.inputs = set.columns;
     spec.classes = set.classes;
     spec.seed = 1;
-    struct cpn_trainer_rows rows = { .size = sizeof rows,
-        .columns = set.columns,
-        .features = set.features,
-        .labels = set.labels,
-        .rows = set.rows };
+    struct cpn_trainer_rows rows = {
+        .size = sizeof rows, .columns = set.columns, .features = set.features, .labels = set.labels, .rows = set.rows
+    };
     if (cpni_dnn_create(&spec, kernels, &trainer, detail) < 0 || cpn_trainer_v1.bind(trainer, &rows, detail) < 0) {
         return fail(detail);
     }

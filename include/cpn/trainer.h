@@ -6,17 +6,17 @@
  *
  * A trainer NAME is a shared object cpn-trainer-NAME.so that exports one object, `const struct cpn_trainer
  * cpn_trainer_v1`. It needs no symbol of libcpn. Only a runner process loads it; everything that opens files or starts
- * threads belongs in create(). One thread calls, one call at a time. Rows reach it as mapped memory, so it never reads a
- * dataset file itself.
+ * threads belongs in create(). One thread calls, one call at a time. Rows reach it as mapped memory, so it never reads
+ * a dataset file itself.
  *
  * All trainers agree on the model, so that weights, gradients and results travel between them:
  *   - weights are flat float32, layer by layer: the matrix [inputs][outputs] row-major, then the bias [outputs];
  *   - the first weights come from the seed alone, uniform in +-1/sqrt(inputs of the layer), weights and bias alike;
- *   - the order of rows in epoch e comes from (seed, e, number of rows) alone; a batch is the next `batch` rows of it, the last
- *     batch of an epoch may be smaller;
- *   - the loss is the mean cross-entropy of a batch, weight decay adds decay * weight to the gradient (bias included), Adam and
- *     SGD with momentum are torch.optim's.
- * Loss, accuracy and gradient of a batch are those before its update. */
+ *   - the order of rows in epoch e comes from (seed, e, number of rows) alone; a batch is the next `batch` rows of it,
+ *     the last batch of an epoch may be smaller;
+ *   - the loss is the mean cross-entropy of a batch, weight decay adds decay * weight to the gradient (bias included),
+ *     Adam and SGD with momentum are torch.optim's;
+ *   - loss, accuracy and gradient of a batch are those before its update. */
 #ifndef CPN_TRAINER_H
 #define CPN_TRAINER_H
 
@@ -52,11 +52,11 @@ struct cpn_trainer_spec {
     uint32_t hidden[CPN_TRAINER_HIDDEN_MAX]; /* units of each hidden layer */
     uint32_t optimizer;                      /* of enum cpn_trainer_optimizer */
     float learning_rate;
-    float momentum; /* SGD only */
+    float momentum;              /* SGD only */
     float beta1, beta2, epsilon; /* Adam only */
     float weight_decay;
-    uint32_t batch;   /* rows */
-    uint32_t threads; /* how many threads the trainer may use */
+    uint32_t batch;        /* rows */
+    uint32_t threads;      /* how many threads the trainer may use */
     uint32_t reproducible; /* not 0: the same seed and rows give the same bits wherever fingerprints are equal */
     uint64_t seed;
 };
@@ -104,40 +104,42 @@ struct cpn_trainer {
     const char *name;    /* as in the file's name: "dnn" */
     const char *version; /* "1.0", "1.13.1" */
 
-    /* Make a trainer with fresh weights. 0 and *state, or negative with a sentence in `detail`: CPN_EINVAL for a spec out of
-     * bounds, CPN_ENOTSUP for one that this build or machine cannot do. */
+    /* Make a trainer with fresh weights. 0 and *state, or negative with a sentence in `detail`: CPN_EINVAL for a spec
+     * out of bounds, CPN_ENOTSUP for one that this build or machine cannot do. */
     int (*create)(const struct cpn_trainer_spec *spec, void **trainer, char *detail);
     void (*destroy)(void *trainer); /* NULL is fine */
 
     int (*info)(void *trainer, struct cpn_trainer_info *info);
 
-    /* The rows to train on. Starts epoch 0, unless state was set before: then the epoch of the state goes on, and the number
-     * of rows must be the one it was taken with. CPN_EBADINPUT for other columns or a label out of range. */
+    /* The rows to train on. Starts epoch 0, unless state was set before: then the epoch of the state goes on, and the
+     * number of rows must be the one it was taken with. CPN_EBADINPUT for other columns or a label out of range. */
     int (*bind)(void *trainer, const struct cpn_trainer_rows *rows, char *detail);
 
-    /* Train `steps` batches. `cancelled` (may be NULL) is asked before each batch; when it answers not 0, CPN_ECANCELLED is
-     * returned. CPN_EDIVERGED when a loss is not finite: the weights are those before that batch. *result tells what was done
-     * in these two cases, too. */
-    int (*step)(void *trainer, uint64_t steps, int (*cancelled)(void *arg), void *arg, struct cpn_trainer_result *result,
-                char *detail);
+    /* Train `steps` batches. `cancelled` (may be NULL) is asked before each batch; when it answers not 0,
+     * CPN_ECANCELLED is returned. CPN_EDIVERGED when a loss is not finite: the weights are those before that batch.
+     * *result tells what was done in these two cases, too. */
+    int (*step)(void *trainer, uint64_t steps, int (*cancelled)(void *arg), void *arg,
+        struct cpn_trainer_result *result, char *detail);
 
     /* Loss and accuracy over rows; nothing is learned. */
     int (*evaluate)(void *trainer, const struct cpn_trainer_rows *rows, int (*cancelled)(void *arg), void *arg,
-                    struct cpn_trainer_result *result, char *detail);
+        struct cpn_trainer_result *result, char *detail);
 
     /* Probabilities [rows][classes] of features [rows][inputs]. */
     int (*forward)(void *trainer, const float *features, uint64_t rows, float *probabilities, char *detail);
 
-    /* One step in halves, for sums over peers: the gradient (without weight decay) of the next batch, which counts as done;
-     * and an optimizer step with a gradient from wherever. gradient() then apply() of it is step() of one batch, to the bit. */
+    /* One step in halves, for sums over peers: the gradient (without weight decay) of the next batch, which counts as
+     * done; and an optimizer step with a gradient from wherever. gradient() then apply() of it is step() of one batch,
+     * to the bit. */
     int (*gradient)(void *trainer, float *gradient, struct cpn_trainer_result *result, char *detail);
     int (*apply)(void *trainer, const float *gradient, char *detail);
 
     int (*get_weights)(void *trainer, float *weights);
     int (*set_weights)(void *trainer, const float *weights, char *detail); /* CPN_EBADINPUT when one is not finite */
 
-    /* Everything else that the next steps depend on: optimizer moments, epoch and place in it. state_bytes bytes, of this
-     * trainer's own making; another version or spec refuses them (CPN_EVERSION, CPN_ECORRUPT). Weights are not in it. */
+    /* Everything else that the next steps depend on: optimizer moments, epoch and place in it. state_bytes bytes, of
+     * this trainer's own making; another version or spec refuses them (CPN_EVERSION, CPN_ECORRUPT). Weights are not in
+     * it. */
     int (*get_state)(void *trainer, void *state);
     int (*set_state)(void *trainer, const void *state, size_t size, char *detail);
 };

@@ -2,7 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Random numbers that are the same everywhere: xoshiro256** (Blackman, Vigna), seeded through splitmix64. Not for secrets. */
+/* Random numbers that are the same everywhere: xoshiro256** (Blackman, Vigna), seeded through splitmix64. Not for
+ * secrets. */
 #ifndef CPNI_RANDOM_H
 #define CPNI_RANDOM_H
 
@@ -16,7 +17,8 @@ struct cpni_random {
 /* Different (seed, stream) give unrelated sequences: stream says what for ("weights", "rows of epoch 3"). */
 void cpni_random_seed(struct cpni_random *random, uint64_t seed, uint64_t stream);
 uint64_t cpni_random_next(struct cpni_random *random);
-uint32_t cpni_random_below(struct cpni_random *random, uint32_t bound); /* 0 to bound - 1, without bias; bound at least 1 */
+uint32_t cpni_random_below(
+    struct cpni_random *random, uint32_t bound);       /* 0 to bound - 1, without bias; bound at least 1 */
 float cpni_random_uniform(struct cpni_random *random); /* [-1, 1), multiples of 2^-23 */
 void cpni_random_shuffle(struct cpni_random *random, uint32_t *values, uint32_t count);
 

@@ -5,9 +5,9 @@
 /* Vectors of small changes in one byte a value, with error feedback: what rounding takes away this time is kept in a
  * residual and added next time, so that nothing is lost for good. Must not know what changed.
  *
- * Layout: for every block of 256 values (the last may be shorter) a float32 scale, little-endian, then one int8 a value;
- * value = int8 * scale. The scale is the block's largest magnitude / 127, so |value - decoded| <= scale / 2 (and one float
- * ulp), which is also the bound of the residual. The same input gives the same bytes on every machine. */
+ * Layout: for every block of 256 values (the last may be shorter) a float32 scale, little-endian, then one int8 a
+ * value; value = int8 * scale. The scale is the block's largest magnitude / 127, so |value - decoded| <= scale / 2 (and
+ * one float ulp), which is also the bound of the residual. The same input gives the same bytes on every machine. */
 #ifndef CPNI_DELTA8_H
 #define CPNI_DELTA8_H
 
@@ -19,8 +19,8 @@
 /* Bytes of `count` encoded values. */
 size_t cpni_delta8_size(size_t count);
 
-/* Encode delta + residual into cpni_delta8_size(count) bytes and leave in `residual` what they do not say. CPN_EBADINPUT when
- * a sum is not finite; then nothing was changed. */
+/* Encode delta + residual into cpni_delta8_size(count) bytes and leave in `residual` what they do not say.
+ * CPN_EBADINPUT when a sum is not finite; then nothing was changed. */
 int cpni_delta8_encode(const float *delta, size_t count, float *residual, uint8_t *out);
 
 /* CPN_EPROTO when the size is not that of `count` values, or a scale is negative or not finite. */

@@ -15,8 +15,8 @@
 
 _Static_assert(FLT_EVAL_METHOD == 0, "rounding needs float and double to be what they say");
 
-/* Adding and taking away 1.5 * 2^52 leaves a double rounded to an integer, ties to even: exact below 2^51, which the limit
- * of a value never passes because weight_max counts as at least 2^12. */
+/* Adding and taking away 1.5 * 2^52 leaves a double rounded to an integer, ties to even: exact below 2^51, which the
+ * limit of a value never passes because weight_max counts as at least 2^12. */
 #define ROUND_MAGIC 6755399441055744.0
 #define WEIGHT_MAX_LEAST 4096
 #define SCALE_BITS_MAX 48
@@ -37,7 +37,7 @@ int cpni_exactsum_init(struct cpni_exactsum *sum, size_t count, uint64_t weight_
         return CPN_ENOMEM;
     }
     uint64_t weights = weight_max < WEIGHT_MAX_LEAST ? WEIGHT_MAX_LEAST : weight_max;
-    *sum = (struct cpni_exactsum) { .sums = sums,
+    *sum = (struct cpni_exactsum){ .sums = sums,
         .count = count,
         .weight_max = weight_max,
         .limit = (int64_t)((uint64_t)INT64_MAX / weights),
@@ -54,7 +54,7 @@ void cpni_exactsum_reset(struct cpni_exactsum *sum)
 void cpni_exactsum_free(struct cpni_exactsum *sum)
 {
     cpni_free(sum->sums);
-    *sum = (struct cpni_exactsum) { 0 };
+    *sum = (struct cpni_exactsum){ 0 };
 }
 
 static bool all_within(const float *values, size_t count, double limit)

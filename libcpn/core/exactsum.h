@@ -2,14 +2,14 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The weighted mean of many float vectors, the same to the bit whatever the order in which they arrive: every value becomes
- * a 64-bit integer count of a stated quantum, and integers add exactly. Must not know whose vectors they are, nor how many
- * are still to come.
+/* The weighted mean of many float vectors, the same to the bit whatever the order in which they arrive: every value
+ * becomes a 64-bit integer count of a stated quantum, and integers add exactly. Must not know whose vectors they are,
+ * nor how many are still to come.
  *
  * A value x with weight n (samples) adds n * round(x * 2^scale_bits), ties to even. Refused are NaN, infinities and
- * everything that could overflow in *some* order: |x| * 2^scale_bits over INT64_MAX / weight_max, or weights over weight_max
- * together. So whether a vector is refused never depends on which came first. The error of the mean is at most half a quantum
- * (2^-(scale_bits + 1)) from the rounding on the way in, and half a float ulp on the way out. */
+ * everything that could overflow in *some* order: |x| * 2^scale_bits over INT64_MAX / weight_max, or weights over
+ * weight_max together. So whether a vector is refused never depends on which came first. The error of the mean is at
+ * most half a quantum (2^-(scale_bits + 1)) from the rounding on the way in, and half a float ulp on the way out. */
 #ifndef CPNI_EXACTSUM_H
 #define CPNI_EXACTSUM_H
 
@@ -35,8 +35,8 @@ int cpni_exactsum_init(struct cpni_exactsum *sum, size_t count, uint64_t weight_
 void cpni_exactsum_reset(struct cpni_exactsum *sum); /* empty again, for the next round */
 void cpni_exactsum_free(struct cpni_exactsum *sum);
 
-/* Add `count` values with a weight of at least 1. CPN_EBADINPUT when a value is not finite or out of range, CPN_ETOOBIG when
- * the weights together pass weight_max; then nothing was added. */
+/* Add `count` values with a weight of at least 1. CPN_EBADINPUT when a value is not finite or out of range, CPN_ETOOBIG
+ * when the weights together pass weight_max; then nothing was added. */
 int cpni_exactsum_add(struct cpni_exactsum *sum, const float *values, uint64_t weight);
 
 /* The mean of what was added. CPN_ESTATE when nothing was. */

@@ -35,7 +35,7 @@ static const char *skip_plain(const char *at, char delimiter)
 
 const char *cpni_csv_cell(const char *at, const char *end, char delimiter, struct cpni_csv_cell *cell)
 {
-    *cell = (struct cpni_csv_cell) { .text = at };
+    *cell = (struct cpni_csv_cell){ .text = at };
     const char *close = *at == '"' ? closing_quote(at, end, &cell->escaped) : NULL;
     if (close == NULL) {
         const char *stop = skip_plain(at, delimiter);

@@ -4,8 +4,9 @@
 
 /* RFC 4180: bytes into rows and cells. Must not know what a cell means.
  *
- * A cell that starts with a quote ends at the next single quote; two quotes in it stand for one; delimiters and newlines in
- * it are text. A quote anywhere else is an ordinary character. Rows end with LF or CRLF, the last one also with the file. */
+ * A cell that starts with a quote ends at the next single quote; two quotes in it stand for one; delimiters and
+ * newlines in it are text. A quote anywhere else is an ordinary character. Rows end with LF or CRLF, the last one also
+ * with the file. */
 #ifndef CPNI_CSV_H
 #define CPNI_CSV_H
 
@@ -21,8 +22,8 @@ struct cpni_csv_cell {
     bool last;    /* of its row */
 };
 
-/* The cell that starts at `at`; returns where the next one (or, after the last, the next row) starts. At end[-1] or before
- * there is a newline, as after every whole row. */
+/* The cell that starts at `at`; returns where the next one (or, after the last, the next row) starts. At end[-1] or
+ * before there is a newline, as after every whole row. */
 const char *cpni_csv_cell(const char *at, const char *end, char delimiter, struct cpni_csv_cell *cell);
 
 /* Write the cell's text, doubled quotes made one, to `to` (cell->size bytes suffice). Returns its size. */

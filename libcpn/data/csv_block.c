@@ -22,7 +22,7 @@
 
 int cpni_csv_block_init(struct cpni_csv_block *block, const struct cpni_csv_plan *plan)
 {
-    *block = (struct cpni_csv_block) { 0 };
+    *block = (struct cpni_csv_block){ 0 };
     block->category_words = cpni_calloc(plan->raw_count, sizeof *block->category_words);
     return block->category_words != NULL ? 0 : CPN_ENOMEM;
 }
@@ -42,7 +42,7 @@ void cpni_csv_block_free(struct cpni_csv_block *block, const struct cpni_csv_pla
     cpni_free(block->bytes);
     cpni_free(block->raw);
     cpni_free(block->labels);
-    *block = (struct cpni_csv_block) { 0 };
+    *block = (struct cpni_csv_block){ 0 };
 }
 
 int cpni_csv_block_reserve(struct cpni_csv_block *block, size_t capacity)
@@ -139,8 +139,8 @@ static bool may_be_missing(const struct cpni_csv_plan *plan, uint32_t column)
     return schema != NULL ? schema->features[plan->places[column]].fills : plan->impute;
 }
 
-static int missing(struct cpni_csv_block *block, const struct cpni_csv_plan *plan, uint32_t column, const char *expected,
-    float *to)
+static int missing(
+    struct cpni_csv_block *block, const struct cpni_csv_plan *plan, uint32_t column, const char *expected, float *to)
 {
     if (may_be_missing(plan, column)) {
         *to = NAN;
@@ -166,7 +166,8 @@ static int take_number(struct cpni_csv_block *block, const struct cpni_csv_plan 
     char name[96], text[48];
     cpni_csv_plan_name(plan, column, name, sizeof name);
     if (is == CPNI_NUMBER_TOO_LARGE) {
-        wrong(block, "%s: \"%s\" is too large; expected a number within +-3.4e38", name, shown(cell->text, cell->size, text));
+        wrong(block, "%s: \"%s\" is too large; expected a number within +-3.4e38", name,
+            shown(cell->text, cell->size, text));
     } else {
         wrong(block, "%s: \"%s\" is not a number (a column of words must be left out or declared categorical)", name,
             shown(cell->text, cell->size, text));
@@ -199,7 +200,8 @@ static int take_word(struct cpni_csv_block *block, const struct cpni_csv_plan *p
     char name[96], text[48];
     int rc = CPN_ETOOBIG;
     if (plan->fixed) {
-        rc = cpni_words_find(label ? &plan->fixed_labels : &plan->fixed_categories[place], cell->text, cell->size, number);
+        rc = cpni_words_find(
+            label ? &plan->fixed_labels : &plan->fixed_categories[place], cell->text, cell->size, number);
     } else if (cell->size <= CPNI_DATA_NAME_MAX && memchr(cell->text, '\0', cell->size) == NULL) {
         struct cpni_words *words = label ? &block->label_words : &block->category_words[place];
         rc = cpni_words_add(words, cell->text, cell->size, max, number);
@@ -212,8 +214,10 @@ static int take_word(struct cpni_csv_block *block, const struct cpni_csv_plan *p
     if (plan->fixed) {
         wrong(block, "%s: the model knows no \"%s\"", name, text);
     } else {
-        wrong(block, "%s: \"%s\" is one value too many, or too long; expected at most %" PRIu32 " different ones (is it a "
-            "quantity?)", name, text, max);
+        wrong(block,
+            "%s: \"%s\" is one value too many, or too long; expected at most %" PRIu32 " different ones (is it a "
+            "quantity?)",
+            name, text, max);
     }
     return CPN_EBADINPUT;
 }
@@ -247,12 +251,14 @@ static int take_label(struct cpni_csv_block *block, const struct cpni_csv_plan *
     return take_word(block, plan, column, cell, to);
 }
 
-static int take_cell(struct cpni_csv_block *block, const struct cpni_csv_plan *plan, uint32_t column, struct cpni_csv_cell *cell)
+static int take_cell(
+    struct cpni_csv_block *block, const struct cpni_csv_plan *plan, uint32_t column, struct cpni_csv_cell *cell)
 {
     if (cell->bad) {
         char name[96];
         cpni_csv_plan_name(plan, column, name, sizeof name);
-        wrong(block, "%s: text follows the closing quote; expected a delimiter (quotes inside a cell are doubled)", name);
+        wrong(
+            block, "%s: text follows the closing quote; expected a delimiter (quotes inside a cell are doubled)", name);
         return CPN_EBADINPUT;
     }
     float *to = block->raw + (size_t)block->rows * plan->raw_count + plan->places[column];
@@ -269,10 +275,10 @@ static int take_cell(struct cpni_csv_block *block, const struct cpni_csv_plan *p
     return 0;
 }
 
-/* The plain numbers from `column` on, which are nearly all cells of nearly all tables: as far as they go, straight from the
- * bytes. Returns where the first other cell starts; *column is its number. */
-static const char *take_plain_numbers(float *row, const struct cpni_csv_plan *plan, const char *at, const char *floor,
-    const char *end, uint32_t *column)
+/* The plain numbers from `column` on, which are nearly all cells of nearly all tables: as far as they go, straight from
+ * the bytes. Returns where the first other cell starts; *column is its number. */
+static const char *take_plain_numbers(
+    float *row, const struct cpni_csv_plan *plan, const char *at, const char *floor, const char *end, uint32_t *column)
 {
     uint32_t run = plan->runs[*column];
     if (run == 0) {
@@ -295,8 +301,8 @@ static const char *skip_row(const char *at, const char *end, char delimiter, uin
     return at;
 }
 
-static const char *parse_row(struct cpni_csv_block *block, const struct cpni_csv_plan *plan, const char *at, const char *end,
-    int *rc)
+static const char *parse_row(
+    struct cpni_csv_block *block, const struct cpni_csv_plan *plan, const char *at, const char *end, int *rc)
 {
     uint32_t count = plan->column_count;
     float *row = block->raw + (size_t)block->rows * plan->raw_count;

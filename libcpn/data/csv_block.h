@@ -11,15 +11,15 @@
 #include "data/words.h"
 
 struct cpni_csv_wrong {
-    uint64_t record; /* of the block */
+    uint64_t record;                   /* of the block */
     char what[CPNI_DATA_DETAIL - 128]; /* "column 3 \"age\": ..." */
 };
 
 struct cpni_csv_block {
     char *bytes;
-    size_t size;     /* whole rows */
+    size_t size; /* whole rows */
     size_t capacity;
-    bool unclosed;   /* after these rows a quote opens that never closes */
+    bool unclosed; /* after these rows a quote opens that never closes */
 
     float *raw; /* [rows][plan->raw_count] */
     uint32_t *labels;

@@ -2,9 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See csv_convert.h. One thread at a time reads a block of whole rows (which takes little: newlines and quotes are found by
- * memchr), all parse, and blocks are joined in the order of the table. Blocks do not depend on the number of threads, so
- * neither does the result. */
+/* See csv_convert.h. One thread at a time reads a block of whole rows (which takes little: newlines and quotes are
+ * found by memchr), all parse, and blocks are joined in the order of the table. Blocks do not depend on the number of
+ * threads, so neither does the result. */
 #include "data/csv_convert.h"
 
 #include <errno.h>
@@ -176,7 +176,7 @@ static int next_block(struct convert *c, struct cpni_csv_block *block)
     block->size = c->first.size;
     block->capacity = c->first.capacity;
     block->unclosed = c->first.unclosed;
-    c->first = (struct cpni_csv_block) { 0 };
+    c->first = (struct cpni_csv_block){ 0 };
     return 0;
 }
 
@@ -242,7 +242,8 @@ static int find_start(struct convert *c, size_t *start)
     *start = size >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     if (size <= *start || bytes[*start] == '\n') {
         return cpni_csv_fail(c->report, CPN_EBADINPUT,
-            c->first.unclosed ? "row 1: a quote opens and never closes" : "the table is empty or starts with an empty row; expected names, then data");
+            c->first.unclosed ? "row 1: a quote opens and never closes"
+                              : "the table is empty or starts with an empty row; expected names, then data");
     }
     return 0;
 }

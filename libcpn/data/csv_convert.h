@@ -12,10 +12,11 @@
 
 #include "data/schema.h"
 
-#define CPNI_CSV_ERRORS 5                /* the first few wrong places are told, the rest counted */
-#define CPNI_CSV_ROW_MAX (64u << 20)     /* bytes of a row: a longer one is an unclosed quote */
-#define CPNI_CSV_BLOCK (1u << 18)        /* bytes read and parsed at once, by one thread: with its numbers they fit its cache */
-#define CPNI_CSV_LARGE (8u << 20)        /* from this size on a second thread pays */
+#define CPNI_CSV_ERRORS 5            /* the first few wrong places are told, the rest counted */
+#define CPNI_CSV_ROW_MAX (64u << 20) /* bytes of a row: a longer one is an unclosed quote */
+#define CPNI_CSV_BLOCK                                                                                                 \
+    (1u << 18) /* bytes read and parsed at once, by one thread: with its numbers they fit its cache */
+#define CPNI_CSV_LARGE (8u << 20) /* from this size on a second thread pays */
 #define CPNI_CSV_THREADS_MAX 64
 
 /* A column is meant by its name, or else by its number from 1; a range of columns by "first:last". */
@@ -46,9 +47,10 @@ struct cpni_csv_report {
                                                       of the file, header and empty rows count */
 };
 
-/* Read `in` (file or pipe) from where it stands to its end, write the dataset to `out` (a new, empty file, open for both). On failure
- * report->error[0] is the sentence (errors is then at least 1): CPN_EBADINPUT when the table is at fault, CPN_EINVAL the
- * options, CPN_EIO, CPN_ENOSPC, CPN_ENOMEM. Takes as long as it takes; no other thread may use the descriptors. */
+/* Read `in` (file or pipe) from where it stands to its end, write the dataset to `out` (a new, empty file, open for
+ * both). On failure report->error[0] is the sentence (errors is then at least 1): CPN_EBADINPUT when the table is at
+ * fault, CPN_EINVAL the options, CPN_EIO, CPN_ENOSPC, CPN_ENOMEM. Takes as long as it takes; no other thread may use
+ * the descriptors. */
 int cpni_csv_convert(const struct cpni_csv_options *options, int in, int out, struct cpni_csv_report *report);
 
 #endif

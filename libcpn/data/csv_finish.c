@@ -2,8 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The last part of csv_join.h: all rows lie raw in the file, now they become what was asked for. A wider row (one-hot) ends
- * after the raw one it comes from, so going backwards the file is rewritten in place. All sums run in the order of rows. */
+/* The last part of csv_join.h: all rows lie raw in the file, now they become what was asked for. A wider row (one-hot)
+ * ends after the raw one it comes from, so going backwards the file is rewritten in place. All sums run in the order of
+ * rows. */
 #include "data/csv_join.h"
 
 #include <errno.h>
@@ -125,7 +126,7 @@ static int describe_column(struct finish *f, uint32_t place)
     const struct cpni_words *words = &f->join->category_words[place];
     struct column *column = &f->columns[place];
     struct cpni_feature *feature = &f->schema.features[place];
-    *feature = (struct cpni_feature) { .name = cpni_strdup(plan->columns[plan->sources[place]]),
+    *feature = (struct cpni_feature){ .name = cpni_strdup(plan->columns[plan->sources[place]]),
         .first = f->schema.columns,
         .width = 1,
         .fills = plan->impute,

@@ -50,11 +50,13 @@ int cpni_csv_write(struct cpni_csv_report *report, int fd, const void *data, siz
     return 0;
 }
 
-int cpni_csv_join_init(struct cpni_csv_join *join, const struct cpni_csv_plan *plan, int out, struct cpni_csv_report *report)
+int cpni_csv_join_init(
+    struct cpni_csv_join *join, const struct cpni_csv_plan *plan, int out, struct cpni_csv_report *report)
 {
-    *join = (struct cpni_csv_join) { .plan = plan, .report = report, .out = out };
+    *join = (struct cpni_csv_join){ .plan = plan, .report = report, .out = out };
     join->category_words = cpni_calloc(plan->raw_count, sizeof *join->category_words);
-    return join->category_words != NULL ? 0 : cpni_csv_fail(report, CPN_ENOMEM, "out of memory for the table's columns");
+    return join->category_words != NULL ? 0
+                                        : cpni_csv_fail(report, CPN_ENOMEM, "out of memory for the table's columns");
 }
 
 void cpni_csv_join_free(struct cpni_csv_join *join)
@@ -96,8 +98,8 @@ static int reserve_labels(struct cpni_csv_join *join, uint64_t rows)
 }
 
 /* What a block's numbers of words are in the whole table; NULL when none or too many. */
-static uint32_t *renumber(struct cpni_csv_join *join, struct cpni_words *all, const struct cpni_words *words, uint32_t max,
-    uint32_t column, int *rc)
+static uint32_t *renumber(struct cpni_csv_join *join, struct cpni_words *all, const struct cpni_words *words,
+    uint32_t max, uint32_t column, int *rc)
 {
     uint32_t *numbers = cpni_malloc((words->count + (size_t)1) * sizeof *numbers);
     *rc = numbers != NULL ? 0 : CPN_ENOMEM;
@@ -152,8 +154,8 @@ static int join_categories(struct cpni_csv_join *join, struct cpni_csv_block *bl
         if (plan->roles[column] != CPNI_CSV_CATEGORY) {
             continue;
         }
-        uint32_t *numbers = renumber(join, &join->category_words[place], &block->category_words[place],
-            CPNI_DATA_CATEGORIES_MAX, column, &rc);
+        uint32_t *numbers = renumber(
+            join, &join->category_words[place], &block->category_words[place], CPNI_DATA_CATEGORIES_MAX, column, &rc);
         for (uint32_t r = 0; numbers != NULL && r < block->rows; r++) {
             float *value = block->raw + (size_t)r * plan->raw_count + place;
             *value = isnan(*value) ? *value : (float)numbers[(uint32_t)*value];

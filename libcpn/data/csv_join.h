@@ -21,11 +21,13 @@ struct cpni_csv_join {
     uint64_t label_capacity;
 };
 
-int cpni_csv_join_init(struct cpni_csv_join *join, const struct cpni_csv_plan *plan, int out, struct cpni_csv_report *report);
+int cpni_csv_join_init(
+    struct cpni_csv_join *join, const struct cpni_csv_plan *plan, int out, struct cpni_csv_report *report);
 void cpni_csv_join_free(struct cpni_csv_join *join);
 
-/* Take the next block: renumber it in place, and say where its raw rows belong. Afterwards cpni_csv_join_store() writes them,
- * which any thread may do. Wrong rows are added to the report. CPN_ENOMEM, CPN_ETOOBIG; report->error[0] then says why. */
+/* Take the next block: renumber it in place, and say where its raw rows belong. Afterwards cpni_csv_join_store() writes
+ * them, which any thread may do. Wrong rows are added to the report. CPN_ENOMEM, CPN_ETOOBIG; report->error[0] then
+ * says why. */
 int cpni_csv_join_block(struct cpni_csv_join *join, struct cpni_csv_block *block, uint64_t *at);
 int cpni_csv_join_store(const struct cpni_csv_join *join, const struct cpni_csv_block *block, uint64_t at);
 

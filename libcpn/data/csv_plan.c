@@ -65,9 +65,12 @@ static int read_names(struct cpni_csv_plan *plan, const char *row, const char *e
     for (uint32_t i = 0; i < plan->column_count; i++) {
         struct cpni_csv_cell cell;
         row = cpni_csv_cell(row, end, plan->delimiter, &cell);
-        if (plan->header && (cell.bad || cell.size > CPNI_DATA_NAME_MAX || memchr(cell.text, '\0', cell.size) != NULL)) {
-            snprintf(detail, CPNI_DATA_DETAIL, "row 1: the name of column %" PRIu32 " is malformed; expected up to %d bytes "
-                "of text, in quotes if need be (is the table CSV in UTF-8?)", i + 1, CPNI_DATA_NAME_MAX);
+        if (plan->header
+            && (cell.bad || cell.size > CPNI_DATA_NAME_MAX || memchr(cell.text, '\0', cell.size) != NULL)) {
+            snprintf(detail, CPNI_DATA_DETAIL,
+                "row 1: the name of column %" PRIu32 " is malformed; expected up to %d bytes "
+                "of text, in quotes if need be (is the table CSV in UTF-8?)",
+                i + 1, CPNI_DATA_NAME_MAX);
             return CPN_EBADINPUT;
         }
         plan->columns[i] = column_name(plan, i, &cell);
@@ -83,7 +86,8 @@ static int no_column(const struct cpni_csv_plan *plan, const char *what, const c
 {
     int used = snprintf(detail, CPNI_DATA_DETAIL, "no column \"%.100s\" (%s); the columns are", wanted, what);
     for (uint32_t i = 0; i < plan->column_count && used < 300; i++) {
-        used += snprintf(detail + used, CPNI_DATA_DETAIL - (size_t)used, "%s \"%.60s\"", i > 0 ? "," : "", plan->columns[i]);
+        used += snprintf(
+            detail + used, CPNI_DATA_DETAIL - (size_t)used, "%s \"%.60s\"", i > 0 ? "," : "", plan->columns[i]);
     }
     if (plan->column_count == 1) {
         snprintf(detail + used, CPNI_DATA_DETAIL - (size_t)used, " (is the delimiter not '%c'?)", plan->delimiter);
@@ -110,8 +114,8 @@ static int find_column(const struct cpni_csv_plan *plan, const char *name, size_
 }
 
 /* One column or a range. */
-static int find_columns(const struct cpni_csv_plan *plan, const char *item, const char *what, uint32_t *first, uint32_t *last,
-    char *detail)
+static int find_columns(
+    const struct cpni_csv_plan *plan, const char *item, const char *what, uint32_t *first, uint32_t *last, char *detail)
 {
     int rc = find_column(plan, item, strlen(item), first);
     *last = *first;
@@ -173,7 +177,8 @@ static int choose_features(struct cpni_csv_plan *plan, char *detail)
             return rc;
         }
         if (first == last && plan->roles[first] == CPNI_CSV_LABEL) {
-            snprintf(detail, CPNI_DATA_DETAIL, "\"%.100s\" is the label; it cannot be a feature, too", options->features[i]);
+            snprintf(
+                detail, CPNI_DATA_DETAIL, "\"%.100s\" is the label; it cannot be a feature, too", options->features[i]);
             return CPN_EINVAL;
         }
         for (uint32_t column = first; column <= last; column++) {
@@ -237,7 +242,8 @@ static int fix_words(struct cpni_words *words, char **texts, uint32_t count)
 static int fix_all_words(struct cpni_csv_plan *plan, const struct cpni_schema *schema, char *detail)
 {
     plan->fixed_categories = cpni_calloc(schema->feature_count, sizeof *plan->fixed_categories);
-    int rc = plan->fixed_categories != NULL ? fix_words(&plan->fixed_labels, schema->classes, schema->class_count) : CPN_ENOMEM;
+    int rc = plan->fixed_categories != NULL ? fix_words(&plan->fixed_labels, schema->classes, schema->class_count)
+                                            : CPN_ENOMEM;
     for (uint32_t i = 0; i < schema->feature_count && rc == 0; i++) {
         const struct cpni_feature *feature = &schema->features[i];
         rc = feature->categorical ? fix_words(&plan->fixed_categories[i], feature->categories, feature->width) : 0;
@@ -271,15 +277,15 @@ static int allocate(struct cpni_csv_plan *plan, char *detail)
     plan->places = cpni_calloc(plan->column_count, sizeof *plan->places);
     plan->sources = cpni_calloc(plan->column_count, sizeof *plan->sources);
     plan->runs = cpni_calloc(plan->column_count, sizeof *plan->runs);
-    if (plan->columns == NULL || plan->named == NULL || plan->roles == NULL || plan->places == NULL || plan->sources == NULL
-        || plan->runs == NULL) {
+    if (plan->columns == NULL || plan->named == NULL || plan->roles == NULL || plan->places == NULL
+        || plan->sources == NULL || plan->runs == NULL) {
         return out_of_memory(detail);
     }
     return 0;
 }
 
-int cpni_csv_plan_init(struct cpni_csv_plan *plan, const struct cpni_csv_options *options, const char *row, const char *end,
-    char *detail)
+int cpni_csv_plan_init(
+    struct cpni_csv_plan *plan, const struct cpni_csv_options *options, const char *row, const char *end, char *detail)
 {
     const struct cpni_schema *schema = options->schema;
     struct cpni_csv_plan made = { .options = options,
@@ -325,7 +331,7 @@ void cpni_csv_plan_free(struct cpni_csv_plan *plan)
     cpni_free(plan->places);
     cpni_free(plan->sources);
     cpni_free(plan->runs);
-    *plan = (struct cpni_csv_plan) { 0 };
+    *plan = (struct cpni_csv_plan){ 0 };
 }
 
 void cpni_csv_plan_name(const struct cpni_csv_plan *plan, uint32_t column, char *text, size_t room)

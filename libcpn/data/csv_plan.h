@@ -4,7 +4,8 @@
 
 /* Which column of a table is what: options (or a schema) and a header make a plan. Must not know rows.
  *
- * A row is parsed into `raw` floats, one a feature: the number, NaN for a missing value, or the number of a category. */
+ * A row is parsed into `raw` floats, one a feature: the number, NaN for a missing value, or the number of a category.
+ */
 #ifndef CPNI_CSV_PLAN_H
 #define CPNI_CSV_PLAN_H
 
@@ -31,7 +32,7 @@ struct cpni_csv_plan {
     uint8_t *roles;    /* enum cpni_csv_role by column */
     uint32_t *places;  /* raw place by column */
     uint32_t *sources; /* column by raw place */
-    uint32_t *runs;    /* by column: so many numbers follow each other here, in raw places, too; not the row's last cell */
+    uint32_t *runs; /* by column: so many numbers follow each other here, in raw places, too; not the row's last cell */
     uint32_t raw_count;
     int64_t label; /* column, -1: none */
     bool fixed;    /* labels and categories are those of a schema: no new ones */
@@ -40,8 +41,8 @@ struct cpni_csv_plan {
 };
 
 /* `row` is the table's first row: names, or data. CPN_EINVAL, CPN_EBADINPUT with a sentence in `detail`, CPN_ENOMEM. */
-int cpni_csv_plan_init(struct cpni_csv_plan *plan, const struct cpni_csv_options *options, const char *row, const char *end,
-    char *detail);
+int cpni_csv_plan_init(
+    struct cpni_csv_plan *plan, const struct cpni_csv_options *options, const char *row, const char *end, char *detail);
 void cpni_csv_plan_free(struct cpni_csv_plan *plan);
 
 /* "column 3 \"age\"", for messages. */

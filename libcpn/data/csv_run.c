@@ -2,9 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See csv_run.h. The delimiters of 64 bytes are found at once; then a cell does not have to be read to know where the next one
- * starts, so the processor works on several. Integers of up to 8 digits, which pixels and counts are, are converted without a
- * loop over their digits, whose length no branch predictor could guess. */
+/* See csv_run.h. The delimiters of 64 bytes are found at once; then a cell does not have to be read to know where the
+ * next one starts, so the processor works on several. Integers of up to 8 digits, which pixels and counts are, are
+ * converted without a loop over their digits, whose length no branch predictor could guess. */
 #include "data/csv_run.h"
 
 #include <stddef.h>
@@ -28,7 +28,8 @@ static inline uint64_t find_delimiters(const char *at, char delimiter)
     return found;
 }
 
-/* The 1 to 8 bytes before `stop` as an integer, if all are digits. They end a word of 8 bytes whose other bytes are made 0. */
+/* The 1 to 8 bytes before `stop` as an integer, if all are digits. They end a word of 8 bytes whose other bytes are
+ * made 0. */
 static inline int short_integer(const char *stop, size_t size, float *to)
 {
     uint64_t word;
@@ -42,8 +43,8 @@ static inline int short_integer(const char *stop, size_t size, float *to)
     return 1;
 }
 
-/* digits.digits, which statistics and measurements are. With its end known, the fraction needs no loop over digits either: whole
- * words, and a last one that ends where the cell ends. */
+/* digits.digits, which statistics and measurements are. With its end known, the fraction needs no loop over digits
+ * either: whole words, and a last one that ends where the cell ends. */
 static inline int decimal(const char *at, const char *stop, float *to)
 {
     static const uint32_t powers[9] = { 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000 };
@@ -74,9 +75,10 @@ static inline int decimal(const char *at, const char *stop, float *to)
 }
 
 #define SINGLES UINT64_C(0xaaaaaaaaaaaaaaaa) /* a delimiter at every second byte */
-#define SINGLES_MIN 8 /* with fewer the loop is as fast */
+#define SINGLES_MIN 8                        /* with fewer the loop is as fast */
 
-/* How many cells of one digit each a window starts with: pixels, flags and one-hot columns come in long runs of them. */
+/* How many cells of one digit each a window starts with: pixels, flags and one-hot columns come in long runs of them.
+ */
 static inline uint32_t count_singles(const char *window, uint64_t found)
 {
     uint64_t others = found ^ SINGLES;
@@ -105,8 +107,8 @@ static inline void convert_singles(const char *window, float *to)
 }
 
 /* As many cells as one window of bytes ends. Sets *other when it came upon something else. */
-static inline const char *take_window(const char *at, const char *floor, char delimiter, float *to, uint32_t count,
-    uint32_t *taken, int *other)
+static inline const char *take_window(
+    const char *at, const char *floor, char delimiter, float *to, uint32_t count, uint32_t *taken, int *other)
 {
     const char *window = at;
     uint32_t done = *taken, singles;
@@ -119,7 +121,9 @@ static inline const char *take_window(const char *at, const char *floor, char de
     for (; found != 0 && done < count; found &= found - 1) {
         const char *stop = window + __builtin_ctzll(found);
         size_t size = (size_t)(stop - at);
-        int known = stop - floor < 8 ? 0 : size - 1 < 8 ? short_integer(stop, size, to + done) : decimal(at, stop, to + done);
+        int known = stop - floor < 8 ? 0
+            : size - 1 < 8           ? short_integer(stop, size, to + done)
+                                     : decimal(at, stop, to + done);
         if (!known && cpni_number_fast(at, to + done) != stop) {
             *other = 1;
             break;
@@ -132,8 +136,8 @@ static inline const char *take_window(const char *at, const char *floor, char de
 }
 #endif
 
-const char *cpni_csv_take_run(const char *at, const char *floor, const char *end, char delimiter, float *to, uint32_t count,
-    uint32_t *taken)
+const char *cpni_csv_take_run(
+    const char *at, const char *floor, const char *end, char delimiter, float *to, uint32_t count, uint32_t *taken)
 {
     uint32_t done = 0;
 #ifdef __SSE2__

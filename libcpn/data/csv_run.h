@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 /* Read up to `count` plain numbers, each ended by the delimiter, into `to`. Returns where the first cell starts that is
- * something else (empty, quoted, padded, a row's last, ...) or was not wanted any more; *taken says how many were read. The
- * bytes from `floor` to end + 8 may be looked at; end[-1] is a newline. */
-const char *cpni_csv_take_run(const char *at, const char *floor, const char *end, char delimiter, float *to, uint32_t count,
-    uint32_t *taken);
+ * something else (empty, quoted, padded, a row's last, ...) or was not wanted any more; *taken says how many were read.
+ * The bytes from `floor` to end + 8 may be looked at; end[-1] is a newline. */
+const char *cpni_csv_take_run(
+    const char *at, const char *floor, const char *end, char delimiter, float *to, uint32_t count, uint32_t *taken);
 
 #endif

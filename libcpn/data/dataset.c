@@ -118,5 +118,5 @@ void cpni_dataset_close(struct cpni_dataset *dataset)
     if (dataset->map != NULL) {
         munmap(dataset->map, dataset->map_bytes);
     }
-    *dataset = (struct cpni_dataset) { 0 };
+    *dataset = (struct cpni_dataset){ 0 };
 }

@@ -2,16 +2,16 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* A dataset: rows of float32 features, one int32 class a row, and the schema; one file that peers map read-only and know by
- * its hash. Must not know tables or networks.
+/* A dataset: rows of float32 features, one int32 class a row, and the schema; one file that peers map read-only and
+ * know by its hash. Must not know tables or networks.
  *
  * Layout, little-endian:
  *   0    the header below, padded with zeros to 128 bytes
  *   128  features: rows * columns float32, row after row, nothing between
  *   -    labels: rows int32, at the next multiple of 64; -1 in all rows when the table had no label
  *   -    the schema (schema.c), at the next multiple of 64; the file ends with it
- * Bytes between the parts are 0. The same table and options give the same bytes, however many threads read it. To change
- * anything, raise VERSION; readers refuse what they do not know, and whoever has the table converts it again. */
+ * Bytes between the parts are 0. The same table and options give the same bytes, however many threads read it. To
+ * change anything, raise VERSION; readers refuse what they do not know, and whoever has the table converts it again. */
 #ifndef CPNI_DATASET_H
 #define CPNI_DATASET_H
 
@@ -50,20 +50,21 @@ struct cpni_dataset {
 };
 
 /* The header of a dataset of such sizes. */
-struct cpni_dataset_header cpni_dataset_layout(uint64_t rows, uint32_t columns, uint32_t classes, uint64_t schema_bytes);
+struct cpni_dataset_header cpni_dataset_layout(
+    uint64_t rows, uint32_t columns, uint32_t classes, uint64_t schema_bytes);
 
-/* Map a dataset; the descriptor may be closed after. Sizes and schema are checked, values are not. CPN_ECORRUPT, CPN_EVERSION
- * with a sentence (CPNI_DATA_DETAIL bytes), CPN_EIO, CPN_ENOMEM. */
+/* Map a dataset; the descriptor may be closed after. Sizes and schema are checked, values are not. CPN_ECORRUPT,
+ * CPN_EVERSION with a sentence (CPNI_DATA_DETAIL bytes), CPN_EIO, CPN_ENOMEM. */
 int cpni_dataset_open(int fd, struct cpni_dataset *out, char *detail);
 void cpni_dataset_close(struct cpni_dataset *dataset);
 
-/* Divide the rows, class by class, into training and validation: `index` (room for all rows) gets the training rows in an
- * order that the seed shuffles, so that any stretch of it is a fair shard, then the validation rows, ascending. `share` (0 to
- * below 1) of each class, rounded, goes to validation, but never a class's only row. A function of its arguments alone.
- * Returns how many are for training; CPN_ENOMEM, CPN_EINVAL (more than CPNI_DATASET_ROWS_MAX rows, a label not below
- * `classes`). */
-int64_t cpni_dataset_split(const int32_t *labels, uint64_t rows, uint32_t classes, double share, uint64_t seed,
-    uint32_t *index);
+/* Divide the rows, class by class, into training and validation: `index` (room for all rows) gets the training rows in
+ * an order that the seed shuffles, so that any stretch of it is a fair shard, then the validation rows, ascending.
+ * `share` (0 to below 1) of each class, rounded, goes to validation, but never a class's only row. A function of its
+ * arguments alone. Returns how many are for training; CPN_ENOMEM, CPN_EINVAL (more than CPNI_DATASET_ROWS_MAX rows, a
+ * label not below `classes`). */
+int64_t cpni_dataset_split(
+    const int32_t *labels, uint64_t rows, uint32_t classes, double share, uint64_t seed, uint32_t *index);
 
 /* The stretch of `count` rows that is shard `shard` of `shards`; sizes differ by one at most. */
 void cpni_dataset_shard(uint64_t count, uint32_t shards, uint32_t shard, uint64_t *first, uint64_t *size);

@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Decimal text to float32, fast and exact: the result is always (float)strtod(text) in the C locale, that is the nearest
- * double, then the nearest float. Must not know cells or columns. */
+/* Decimal text to float32, fast and exact: the result is always (float)strtod(text) in the C locale, that is the
+ * nearest double, then the nearest float. Must not know cells or columns. */
 #ifndef CPNI_NUMBER_H
 #define CPNI_NUMBER_H
 
@@ -13,15 +13,15 @@
 
 enum cpni_number { CPNI_NUMBER_OK, CPNI_NUMBER_NOT_ONE, CPNI_NUMBER_TOO_LARGE };
 
-/* [+-] digits [. digits] [e [+-] digits], all of `text`, nothing else: no blanks, hexadecimal, infinities or NaN. TOO_LARGE:
- * no float32 is that large. */
+/* [+-] digits [. digits] [e [+-] digits], all of `text`, nothing else: no blanks, hexadecimal, infinities or NaN.
+ * TOO_LARGE: no float32 is that large. */
 enum cpni_number cpni_number_parse(const char *text, size_t size, float *out);
 
 extern const double cpni_powers_of_ten[23]; /* 10^0 to 10^22, all exact */
 
-/* m * 10^exponent as a float, if that can be known without long arithmetic. 19 digits fit m. Three roundings (m, the product,
- * nothing else: the power is exact) leave the double within 2 units of its last place; unless a float's midpoint lies that
- * near, the float is the right one. */
+/* m * 10^exponent as a float, if that can be known without long arithmetic. 19 digits fit m. Three roundings (m, the
+ * product, nothing else: the power is exact) leave the double within 2 units of its last place; unless a float's
+ * midpoint lies that near, the float is the right one. */
 static inline int cpni_number_scale(uint64_t m, int exponent, float *out)
 {
     double value = (double)m;
@@ -38,7 +38,8 @@ static inline int cpni_number_scale(uint64_t m, int exponent, float *out)
     }
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
-    /* 29 bits of a double have no place in a float; half of them set is the midpoint. Out of range: left to the slow way. */
+    /* 29 bits of a double have no place in a float; half of them set is the midpoint. Out of range: left to the slow
+     * way. */
     if ((bits & 0x1fffffff) - 0x0ffffff8 <= 16 || !(value < 3e38) || (value < 1.2e-38 && m != 0)) {
         return 0;
     }
@@ -46,8 +47,8 @@ static inline int cpni_number_scale(uint64_t m, int exponent, float *out)
     return 1;
 }
 
-/* 8 digits at once: neighbours are joined to numbers of two digits, of four, and of eight. The first digit is the lowest byte,
- * bytes are digits' values. */
+/* 8 digits at once: neighbours are joined to numbers of two digits, of four, and of eight. The first digit is the
+ * lowest byte, bytes are digits' values. */
 static inline uint64_t cpni_number_join(uint64_t digits)
 {
     digits = digits * 10 + (digits >> 8);
@@ -85,8 +86,8 @@ static inline const char *cpni_number_fraction(const char *p, uint64_t *m)
     }
 }
 
-/* The number that starts at `p`, which must be followed by a byte that no number contains, and then by 8 that may be read.
- * Returns where it ends, or NULL when only cpni_number_parse() can tell. */
+/* The number that starts at `p`, which must be followed by a byte that no number contains, and then by 8 that may be
+ * read. Returns where it ends, or NULL when only cpni_number_parse() can tell. */
 static inline const char *cpni_number_fast(const char *p, float *out)
 {
     const char *start = p;

@@ -4,10 +4,10 @@
 
 /* See schema.h.
  *
- * Layout, little-endian, one after the other: u32 flags (bit 0: header), text label, u32 columns, u32 features, u32 classes;
- * per feature: text name, u32 flags (bit 0: categorical, bit 1: fills), u32 first, u32 width, f64 fill, f64 mean, f64
- * deviation, and if categorical `width` texts; then `classes` texts. A text is u32 size and that many bytes without 0. The
- * dataset's version (dataset.h) covers this, too: to change it, raise that. */
+ * Layout, little-endian, one after the other: u32 flags (bit 0: header), text label, u32 columns, u32 features, u32
+ * classes; per feature: text name, u32 flags (bit 0: categorical, bit 1: fills), u32 first, u32 width, f64 fill, f64
+ * mean, f64 deviation, and if categorical `width` texts; then `classes` texts. A text is u32 size and that many bytes
+ * without 0. The dataset's version (dataset.h) covers this, too: to change it, raise that. */
 #include "data/schema.h"
 
 #include <float.h>
@@ -148,8 +148,8 @@ static void get_feature(struct reader *reader, struct cpni_feature *feature, uin
     feature->fill = numbers[0];
     feature->mean = numbers[1];
     feature->deviation = numbers[2];
-    bool sound = is_finite(feature->fill) && is_finite(feature->mean) && is_finite(feature->deviation) && feature->deviation > 0
-        && feature->first == *next && feature->width > 0 && feature->width <= columns - *next
+    bool sound = is_finite(feature->fill) && is_finite(feature->mean) && is_finite(feature->deviation)
+        && feature->deviation > 0 && feature->first == *next && feature->width > 0 && feature->width <= columns - *next
         && (!feature->categorical || (feature->fill >= 0 && feature->fill < feature->width));
     if (reader->rc == 0 && !sound) {
         reader->rc = CPN_ECORRUPT;
@@ -165,7 +165,8 @@ static void get_schema(struct reader *reader, struct cpni_schema *schema)
     schema->header = get_u32(reader, FLAG_HEADER) != 0;
     schema->label = get_text(reader);
     schema->columns = get_u32(reader, CPNI_DATA_COLUMNS_MAX);
-    uint32_t features = get_u32(reader, CPNI_DATA_COLUMNS_MAX), classes = get_u32(reader, CPNI_DATA_CLASSES_MAX), next = 0;
+    uint32_t features = get_u32(reader, CPNI_DATA_COLUMNS_MAX), classes = get_u32(reader, CPNI_DATA_CLASSES_MAX),
+             next = 0;
     if (reader->rc < 0) {
         return;
     }
@@ -218,5 +219,5 @@ void cpni_schema_free(struct cpni_schema *schema)
     cpni_free(schema->features);
     cpni_free(schema->label);
     free_texts(schema->classes, schema->class_count);
-    *schema = (struct cpni_schema) { 0 };
+    *schema = (struct cpni_schema){ 0 };
 }

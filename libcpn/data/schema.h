@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* What a dataset's columns are and what was done to them: all that is needed to treat another table, or one row, alike. It
- * lies in the dataset's file and travels with the model. Must not know files or threads. */
+/* What a dataset's columns are and what was done to them: all that is needed to treat another table, or one row, alike.
+ * It lies in the dataset's file and travels with the model. Must not know files or threads. */
 #ifndef CPNI_SCHEMA_H
 #define CPNI_SCHEMA_H
 
@@ -13,21 +13,22 @@
 
 #include "base/buf.h"
 
-#define CPNI_DATA_COLUMNS_MAX 65536   /* of a table, and of features after one-hot: <cpn/trainer.h> takes no more inputs */
+#define CPNI_DATA_COLUMNS_MAX                                                                                          \
+    65536 /* of a table, and of features after one-hot: <cpn/trainer.h> takes no more inputs */
 #define CPNI_DATA_CLASSES_MAX 10000   /* more distinct labels mean that the label is a quantity, not a class */
 #define CPNI_DATA_CATEGORIES_MAX 1000 /* likewise, of one categorical column */
 #define CPNI_DATA_NAME_MAX 4096       /* bytes of a column's or a class's name */
 #define CPNI_DATA_SCHEMA_MAX (64u << 20)
-#define CPNI_DATA_DETAIL 512          /* bytes of a sentence about what is wrong */
+#define CPNI_DATA_DETAIL 512 /* bytes of a sentence about what is wrong */
 
 struct cpni_feature {
     char *name;
     uint32_t first; /* its place in a row of the dataset */
     uint32_t width; /* 1, or the number of categories */
     bool categorical;
-    char **categories; /* one-hot: category i sets place first + i to 1, the others are 0 */
-    bool fills;        /* missing values were replaced, by: */
-    double fill;       /* a number, or the number of a category */
+    char **categories;      /* one-hot: category i sets place first + i to 1, the others are 0 */
+    bool fills;             /* missing values were replaced, by: */
+    double fill;            /* a number, or the number of a category */
     double mean, deviation; /* numeric: stored = (value - mean) / deviation; 0 and 1 when not standardised */
 };
 

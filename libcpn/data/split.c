@@ -36,8 +36,8 @@ static int group(const int32_t *labels, uint32_t rows, uint32_t classes, uint32_
 }
 
 /* Mark what goes to validation; returns how many. */
-static uint32_t choose(uint32_t *grouped, const uint32_t *starts, uint32_t classes, double share, uint64_t seed,
-    uint8_t *validates)
+static uint32_t choose(
+    uint32_t *grouped, const uint32_t *starts, uint32_t classes, double share, uint64_t seed, uint8_t *validates)
 {
     uint32_t total = 0;
     for (uint32_t c = 0; c < classes; c++) {
@@ -67,8 +67,8 @@ static void hand_out(const uint8_t *validates, uint32_t rows, uint32_t training,
     cpni_random_shuffle(&random, index, training);
 }
 
-int64_t cpni_dataset_split(const int32_t *labels, uint64_t rows, uint32_t classes, double share, uint64_t seed,
-    uint32_t *index)
+int64_t cpni_dataset_split(
+    const int32_t *labels, uint64_t rows, uint32_t classes, double share, uint64_t seed, uint32_t *index)
 {
     if (rows > CPNI_DATASET_ROWS_MAX || classes > CPNI_DATA_CLASSES_MAX || !(share >= 0 && share < 1)) {
         return CPN_EINVAL;

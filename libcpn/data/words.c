@@ -136,5 +136,5 @@ void cpni_words_free(struct cpni_words *words)
         cpni_free(words->words[i]);
     }
     cpni_free(words->words);
-    *words = (struct cpni_words) { 0 };
+    *words = (struct cpni_words){ 0 };
 }

@@ -19,11 +19,13 @@ struct cpni_words {
 
 /* The number of a text, a new one if need be: CPN_ETOOBIG when there are `max` already, CPN_ENOMEM. */
 int cpni_words_add(struct cpni_words *words, const char *text, size_t size, uint32_t max, uint32_t *number);
-int cpni_words_find(const struct cpni_words *words, const char *text, size_t size, uint32_t *number); /* CPN_ENOTFOUND */
-const char *cpni_words_text(const struct cpni_words *words, uint32_t number); /* 0-terminated */
+int cpni_words_find(
+    const struct cpni_words *words, const char *text, size_t size, uint32_t *number); /* CPN_ENOTFOUND */
+const char *cpni_words_text(const struct cpni_words *words, uint32_t number);         /* 0-terminated */
 size_t cpni_words_size(const struct cpni_words *words, uint32_t number);
 
-/* Where each number comes in order: by value when all are integers, else bytewise. `rank` has room for all. CPN_ENOMEM. */
+/* Where each number comes in order: by value when all are integers, else bytewise. `rank` has room for all. CPN_ENOMEM.
+ */
 int cpni_words_rank(const struct cpni_words *words, uint32_t *rank);
 void cpni_words_free(struct cpni_words *words);
 

@@ -56,8 +56,8 @@ static json_t *point_json(const struct cpni_history_point *point)
 {
     return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "peer", (json_int_t)point->peer, "epoch",
         (json_int_t)point->epoch, "samples", (json_int_t)point->samples, "train_loss", number(point->train_loss),
-        "train_accuracy", number(point->train_accuracy), "loss", number(point->loss), "accuracy", number(point->accuracy),
-        "samples_per_s", number(point->samples_per_s), "at_s", number(point->at_s));
+        "train_accuracy", number(point->train_accuracy), "loss", number(point->loss), "accuracy",
+        number(point->accuracy), "samples_per_s", number(point->samples_per_s), "at_s", number(point->at_s));
 }
 
 static json_t *history_json(const struct cpni_history *history)
@@ -88,7 +88,9 @@ static int append(const char *data, size_t size, void *arg)
 int cpni_history_json(const struct cpni_history *history, struct cpni_buf *out)
 {
     json_t *root = history_json(history);
-    int rc = root == NULL || json_dump_callback(root, append, out, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0 ? CPN_ENOMEM : 0;
+    int rc = root == NULL || json_dump_callback(root, append, out, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0
+        ? CPN_ENOMEM
+        : 0;
     json_decref(root);
     cpni_buf_append(out, "\n", 1);
     return out->failed ? CPN_ENOMEM : rc;

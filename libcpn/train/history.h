@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* What a session's peers reported, epoch by epoch, and how it is written for people and programs: JSON, CSV, and learning
- * curves as SVG. Must not know messages or where texts go. */
+/* What a session's peers reported, epoch by epoch, and how it is written for people and programs: JSON, CSV, and
+ * learning curves as SVG. Must not know messages or where texts go. */
 #ifndef CPNI_HISTORY_H
 #define CPNI_HISTORY_H
 
@@ -20,9 +20,9 @@ struct cpni_history_peer {
 
 /* A number that is not known, or not finite, is NAN: null in JSON, empty in CSV, a gap in a curve. */
 struct cpni_history_point {
-    uint32_t peer;    /* its place among the peers */
-    uint32_t epoch;   /* from 1 */
-    uint64_t samples; /* rows learned from since the start */
+    uint32_t peer;                     /* its place among the peers */
+    uint32_t epoch;                    /* from 1 */
+    uint64_t samples;                  /* rows learned from since the start */
     double train_loss, train_accuracy; /* accuracies are 0 to 1 */
     double loss, accuracy;             /* of the validation rows */
     double samples_per_s;

@@ -2,9 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See history.h: learning curves. Two panels over the epochs, loss above, accuracy below; a colour a peer, validation as a line,
- * training dashed; what a peer is called stands in the legend and in the line's tooltip. The colours and the text follow the
- * reader's light or dark scheme. */
+/* See history.h: learning curves. Two panels over the epochs, loss above, accuracy below; a colour a peer, validation
+ * as a line, training dashed; what a peer is called stands in the legend and in the line's tooltip. The colours and the
+ * text follow the reader's light or dark scheme. */
 #include "train/history.h"
 
 #include <inttypes.h>
@@ -24,15 +24,16 @@
 #define ACCURACY_TOP 340
 #define LEGEND_TOP 616
 #define LEGEND_LINE 20
-#define COLOURS 8       /* what people can tell apart; further peers are drawn alike, in grey */
-#define LEGEND_MAX 16   /* peers named; the rest is counted */
+#define COLOURS 8        /* what people can tell apart; further peers are drawn alike, in grey */
+#define LEGEND_MAX 16    /* peers named; the rest is counted */
 #define CURVE_POINTS 600 /* more than the panel's width can show */
 
 static const char style[]
     = "<style>\n"
       "text{font:12px system-ui,sans-serif;fill:#52514e}\n"
       ".title{font-size:15px;font-weight:600;fill:#0b0b0b}.name{fill:#0b0b0b}\n"
-      ".back{fill:#fcfcfb}.grid{stroke:#e4e3df}.axis{stroke:#b5b3ac}.curve{fill:none;stroke-width:2;stroke-linejoin:round}\n"
+      ".back{fill:#fcfcfb}.grid{stroke:#e4e3df}.axis{stroke:#b5b3ac}.curve{fill:none;stroke-width:2;stroke-linejoin:"
+      "round}\n"
       ".train{stroke-width:1.5;stroke-dasharray:4 3;opacity:.75}.end{stroke:none}\n"
       ".p0{stroke:#2a78d6;fill:#2a78d6}.p1{stroke:#eb6834;fill:#eb6834}.p2{stroke:#1baf7a;fill:#1baf7a}"
       ".p3{stroke:#eda100;fill:#eda100}.p4{stroke:#e87ba4;fill:#e87ba4}.p5{stroke:#008300;fill:#008300}"
@@ -42,7 +43,8 @@ static const char style[]
       ".grid{stroke:#33332f}.axis{stroke:#66655f}"
       ".p0{stroke:#3987e5;fill:#3987e5}.p1{stroke:#d95926;fill:#d95926}.p2{stroke:#199e70;fill:#199e70}"
       ".p3{stroke:#c98500;fill:#c98500}.p4{stroke:#d55181;fill:#d55181}.p5{stroke:#2f9e2f;fill:#2f9e2f}"
-      ".p6{stroke:#9085e9;fill:#9085e9}.p7{stroke:#e66767;fill:#e66767}.p8{stroke:#77756e;fill:#77756e}.curve{fill:none}}\n"
+      ".p6{stroke:#9085e9;fill:#9085e9}.p7{stroke:#e66767;fill:#e66767}.p8{stroke:#77756e;fill:#77756e}.curve{fill:"
+      "none}}\n"
       "</style>\n";
 
 struct panel {
@@ -69,7 +71,11 @@ static void put(struct cpni_buf *out, const char *text)
 static void put_escaped(struct cpni_buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
-        const char *escaped = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : *text == '"' ? "&quot;" : NULL;
+        const char *escaped = *text == '<' ? "&lt;"
+            : *text == '>'                 ? "&gt;"
+            : *text == '&'                 ? "&amp;"
+            : *text == '"'                 ? "&quot;"
+                                           : NULL;
         if (escaped != NULL) {
             put(out, escaped);
         } else if ((unsigned char)*text >= ' ') {
@@ -87,7 +93,8 @@ static void put_xy(struct cpni_buf *out, double x, double y)
 
 static double x_of(const struct panel *panel, uint32_t epoch)
 {
-    return PANEL_LEFT + (panel->last > 1 ? (double)(epoch - 1) * PANEL_WIDTH / (double)(panel->last - 1) : PANEL_WIDTH / 2.0);
+    return PANEL_LEFT
+        + (panel->last > 1 ? (double)(epoch - 1) * PANEL_WIDTH / (double)(panel->last - 1) : PANEL_WIDTH / 2.0);
 }
 
 static double y_of(const struct panel *panel, double value)
@@ -115,7 +122,8 @@ static double *sorted_values(const struct cpni_history *history, const struct pa
     double *values = cpni_malloc((2 * (size_t)history->point_count + 1) * sizeof *values);
     *count = 0;
     for (uint32_t i = 0; values != NULL && i < history->point_count; i++) {
-        double both[2] = { value_at(&history->points[i], panel->validation), value_at(&history->points[i], panel->training) };
+        double both[2]
+            = { value_at(&history->points[i], panel->validation), value_at(&history->points[i], panel->training) };
         for (int j = 0; j < 2; j++) {
             if (isfinite(both[j])) {
                 values[(*count)++] = both[j];
@@ -128,7 +136,8 @@ static double *sorted_values(const struct cpni_history *history, const struct pa
     return values;
 }
 
-/* Loss from 0 to the largest, but not so high that one runaway flattens all others; accuracy from the lowest to 100%. */
+/* Loss from 0 to the largest, but not so high that one runaway flattens all others; accuracy from the lowest to 100%.
+ */
 static int scale(const struct cpni_history *history, struct panel *panel)
 {
     size_t count;
@@ -220,8 +229,8 @@ static uint32_t points_of(const struct cpni_history *history, uint32_t peer)
 }
 
 /* One peer's values as a path, with a dot at the last one: a single point is no line. */
-static void put_curve(struct cpni_buf *out, const struct cpni_history *history, const struct panel *panel, uint32_t peer,
-    size_t offset, const char *kind)
+static void put_curve(struct cpni_buf *out, const struct cpni_history *history, const struct panel *panel,
+    uint32_t peer, size_t offset, const char *kind)
 {
     uint32_t colour = peer < COLOURS ? peer : COLOURS, count = points_of(history, peer), seen = 0;
     uint32_t stride = count / CURVE_POINTS + 1;
@@ -284,8 +293,8 @@ static void put_legend(struct cpni_buf *out, const struct cpni_history *history)
     put(out, "training</text>\n");
     for (uint32_t i = 0; i < named; i++) {
         double y = LEGEND_TOP + LEGEND_LINE * (i + 1.0);
-        cpni_buf_printf(out, "<circle class=\"p%" PRIu32 " end\" r=\"5\" cx=\"%d\" cy=\"%d\"/>\n", i < COLOURS ? i : COLOURS,
-            PANEL_LEFT + 12, (int)y - 4);
+        cpni_buf_printf(out, "<circle class=\"p%" PRIu32 " end\" r=\"5\" cx=\"%d\" cy=\"%d\"/>\n",
+            i < COLOURS ? i : COLOURS, PANEL_LEFT + 12, (int)y - 4);
         put_text_at(out, PANEL_LEFT + 32, y, "start");
         put_name(out, &history->peers[i]);
         put(out, "</text>\n");
@@ -323,7 +332,8 @@ int cpni_history_svg(const struct cpni_history *history, struct cpni_buf *out)
         return CPN_ENOMEM;
     }
     int height = LEGEND_TOP + LEGEND_LINE * (int)(named_peers(history) + 2);
-    cpni_buf_printf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
+    cpni_buf_printf(out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
         WIDTH, height, WIDTH, height);
     put(out, "<title>Learning curves of session ");
     put_escaped(out, history->session);

@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See onnx.h. The messages and what they point to live in one struct; protobuf-c (generated at build from onnx.proto) packs
- * them. */
+/* See onnx.h. The messages and what they point to live in one struct; protobuf-c (generated at build from onnx.proto)
+ * packs them. */
 #include "train/onnx.h"
 
 #include <stdio.h>
@@ -51,7 +51,7 @@ struct graph {
     Onnx__TensorProto *tensor_pointers[TENSORS_MAX];
     struct value input, output;
     const char *last; /* the value that the next node reads */
-    float *weights; /* as the file has them: matrices turned, standardisation folded in */
+    float *weights;   /* as the file has them: matrices turned, standardisation folded in */
 };
 
 /* protobuf-c has no const; packing changes nothing. */
@@ -81,7 +81,8 @@ static const char *add_tensor(struct graph *g, const char *name, const float *da
 }
 
 /* A node that reads the last value and up to two tensors, and computes the next value. */
-static struct node *add_node(struct graph *g, const char *operation, const char *second, const char *third, const char *value)
+static struct node *add_node(
+    struct graph *g, const char *operation, const char *second, const char *third, const char *value)
 {
     struct node *node = &g->nodes[g->proto.n_node];
     onnx__node_proto__init(&node->proto);
@@ -116,8 +117,8 @@ static void set_attribute(struct node *node, const char *name)
     node->proto.attribute = &node->attributes;
 }
 
-/* (x - mean) / deviation, then the matrix and the bias, is another matrix and bias. OpenCV 4.6 cannot subtract one row from
- * many, and needs no nodes for this so. In double: the sums of the bias may cancel. */
+/* (x - mean) / deviation, then the matrix and the bias, is another matrix and bias. OpenCV 4.6 cannot subtract one row
+ * from many, and needs no nodes for this so. In double: the sums of the bias may cancel. */
 static void fold(struct graph *g, const struct cpni_model_layer *layer, const struct cpni_schema *schema)
 {
     float *matrix = g->weights + layer->weights, *bias = matrix + (size_t)layer->in * layer->out;

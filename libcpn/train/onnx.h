@@ -2,9 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* A trained network as ONNX (opset 11): Gemm and Relu by layer, then Softmax. What the schema standardised is folded into the
- * first layer, so the network takes rows as they would lie in a dataset that was not standardised, and gives probabilities
- * by class. Must not know bundles or files. */
+/* A trained network as ONNX (opset 11): Gemm and Relu by layer, then Softmax. What the schema standardised is folded
+ * into the first layer, so the network takes rows as they would lie in a dataset that was not standardised, and gives
+ * probabilities by class. Must not know bundles or files. */
 #ifndef CPNI_ONNX_H
 #define CPNI_ONNX_H
 
@@ -12,7 +12,7 @@
 #include "compute/trainers/model.h"
 #include "data/schema.h"
 
-#define CPNI_ONNX_INPUT "input"         /* float32 [rows, inputs], any number of rows */
+#define CPNI_ONNX_INPUT "input"          /* float32 [rows, inputs], any number of rows */
 #define CPNI_ONNX_OUTPUT "probabilities" /* float32 [rows, classes] */
 
 struct cpni_onnx {

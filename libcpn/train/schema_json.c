@@ -59,8 +59,8 @@ json_t *cpni_schema_to_json(const struct cpni_schema *schema)
         return NULL;
     }
     return json_pack("{s:i, s:b, s:s, s:I, s:o, s:o}", "version", VERSION, "header", (int)schema->header, "label",
-        schema->label, "columns", (json_int_t)schema->columns, "classes", texts_json(schema->classes, schema->class_count),
-        "features", features);
+        schema->label, "columns", (json_int_t)schema->columns, "classes",
+        texts_json(schema->classes, schema->class_count), "features", features);
 }
 
 /* A reader that stays at its first error. */
@@ -181,7 +181,8 @@ int cpni_schema_from_json(const json_t *json, struct cpni_schema *out, char *det
     struct cpni_schema schema = { 0 };
     json_t *version = json_object_get(json, "version");
     if (json_is_integer(version) && json_integer_value(version) != VERSION) {
-        snprintf(detail, CPNI_DATA_DETAIL, "the model's description of its columns is of version %lld; this program reads %d",
+        snprintf(detail, CPNI_DATA_DETAIL,
+            "the model's description of its columns is of version %lld; this program reads %d",
             (long long)json_integer_value(version), VERSION);
         return CPN_EVERSION;
     }

@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Any bytes as a CSV table: converted or refused with a sentence; what was converted can be mapped, and treating the same table
- * by the schema that came out gives the same features. The first byte chooses the options. */
+/* Any bytes as a CSV table: converted or refused with a sentence; what was converted can be mapped, and treating the
+ * same table by the schema that came out gives the same features. The first byte chooses the options. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,15 +50,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) {
         return 0;
     }
-    struct cpni_csv_options options = { .label = "1", .no_header = data[0] & 1, .impute = data[0] & 2, .standardise = data[0] & 4,
-        .delimiter = data[0] & 8 ? ';' : ',', .categorical = &second, .categorical_count = (data[0] >> 4) & 1, .threads = 1 };
+    struct cpni_csv_options options = { .label = "1",
+        .no_header = data[0] & 1,
+        .impute = data[0] & 2,
+        .standardise = data[0] & 4,
+        .delimiter = data[0] & 8 ? ';' : ',',
+        .categorical = &second,
+        .categorical_count = (data[0] >> 4) & 1,
+        .threads = 1 };
     struct cpni_dataset set = convert(&options, data + 1, size - 1);
     if (set.rows > 0) {
         struct cpni_csv_options alike = { .schema = &set.schema, .delimiter = options.delimiter, .threads = 1 };
         struct cpni_dataset again = convert(&alike, data + 1, size - 1);
         /* A table in which a name stands twice can be read by number only. */
         if (again.rows > 0
-            && (again.rows != set.rows || memcmp(again.features, set.features, set.rows * set.columns * sizeof(float)) != 0)) {
+            && (again.rows != set.rows
+                || memcmp(again.features, set.features, set.rows * set.columns * sizeof(float)) != 0)) {
             fail("by its own schema", "other features");
         }
         cpni_dataset_close(&again);

@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Cells and rows of CSV, and numbers: the cases of csv-spectrum (written here, and the files themselves where they are), and
- * random texts against strtod. */
+/* Cells and rows of CSV, and numbers: the cases of csv-spectrum (written here, and the files themselves where they
+ * are), and random texts against strtod. */
 #include <float.h>
 #include <inttypes.h>
 #include <locale.h>
@@ -236,11 +236,12 @@ static void numbers_match_strtod(void **state)
 {
     (void)state;
     static const char *const texts[] = { "0", "-0", "1", "-1", "255", "16777216", "16777217", "16777219", "33554435",
-        "0.1", ".5", "5.", "-.25", "1e5", "1E-5", "1e+05", "3.4028234e38", "3.4028235e38", "3.4028236e38", "1e39", "-1e400",
-        "1e-45", "7e-46", "1e-400", "0e999", "0.000000000000000000000000000000000000000000001", "1.17549435e-38",
-        "1.0000000596046448", "1.00000005960464477539", "1.00000005960464477540", "1.000000178813934326",
-        "9007199254740993", "18446744073709551615", "18446744073709551616", "99999999999999999999999", "123456789012345678",
-        "0.30000000000000004", "2.2250738585072011e-308", "00000000000000000000000000000001", "1e0000000005" };
+        "0.1", ".5", "5.", "-.25", "1e5", "1E-5", "1e+05", "3.4028234e38", "3.4028235e38", "3.4028236e38", "1e39",
+        "-1e400", "1e-45", "7e-46", "1e-400", "0e999", "0.000000000000000000000000000000000000000000001",
+        "1.17549435e-38", "1.0000000596046448", "1.00000005960464477539", "1.00000005960464477540",
+        "1.000000178813934326", "9007199254740993", "18446744073709551615", "18446744073709551616",
+        "99999999999999999999999", "123456789012345678", "0.30000000000000004", "2.2250738585072011e-308",
+        "00000000000000000000000000000001", "1e0000000005" };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         assert_number(texts[i]);
     }
@@ -307,7 +308,8 @@ static void runs_match_strtod(void **state)
         static float expected[CELLS], values[CELLS];
         size_t used = 0, stop = 0;
         uint32_t kind = cpni_random_below(&random, 4), odd = cpni_random_below(&random, CELLS), taken = 0;
-        static const char *const others[] = { "", "x", " 1", "\"2\"", "1e9999", "?", "1.2.3", "12345678901234567890123" };
+        static const char *const others[]
+            = { "", "x", " 1", "\"2\"", "1e9999", "?", "1.2.3", "12345678901234567890123" };
         for (uint32_t i = 0; i < CELLS; i++) {
             char text[128];
             make_number(&random, (int)cpni_random_below(&random, 8), text);
@@ -342,8 +344,8 @@ static void runs_match_strtod(void **state)
 static void other_texts_are_no_numbers(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "", "-", "+", ".", "-.", "e5", "1e", "1e+", "1.2.3", "1,5", "0x10", "inf", "nan",
-        "1 ", " 1", "1a", "--1", "1e5.0", "1_000", "\xc3\xa9" };
+    static const char *const texts[] = { "", "-", "+", ".", "-.", "e5", "1e", "1e+", "1.2.3", "1,5", "0x10", "inf",
+        "nan", "1 ", " 1", "1a", "--1", "1e5.0", "1_000", "\xc3\xa9" };
     float value = 5;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         assert_int_equal(cpni_number_parse(texts[i], strlen(texts[i]), &value), CPNI_NUMBER_NOT_ONE);

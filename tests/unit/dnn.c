@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Trainer dnn beyond the contract of trainers (unit-trainer): the same bits from every instruction set, own exp and log,
- * and what happens when memory runs out. */
+/* Trainer dnn beyond the contract of trainers (unit-trainer): the same bits from every instruction set, own exp and
+ * log, and what happens when memory runs out. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,11 +37,9 @@ static struct cpn_trainer_rows make_rows(void)
     for (int i = 0; i < ROWS; i++) {
         labels[i] = (int32_t)cpni_random_below(&random, CLASSES);
     }
-    return (struct cpn_trainer_rows) { .size = sizeof(struct cpn_trainer_rows),
-        .columns = INPUTS,
-        .features = features,
-        .labels = labels,
-        .rows = ROWS };
+    return (struct cpn_trainer_rows){
+        .size = sizeof(struct cpn_trainer_rows), .columns = INPUTS, .features = features, .labels = labels, .rows = ROWS
+    };
 }
 
 static struct cpn_trainer_spec spec_of(uint32_t first, uint32_t second, uint32_t batch, uint32_t optimizer)
@@ -82,7 +80,8 @@ static float *trained(const char *kernels, struct cpn_trainer_spec spec, uint64_
 static void kernels_agree(void **state)
 {
     (void)state;
-    static const uint32_t shapes[][3] = { { 128, 64, 64 }, { 33, 5, 7 }, { 1, 1, 1 }, { 96, 200, 150 }, { 31, 32, 33 } };
+    static const uint32_t shapes[][3]
+        = { { 128, 64, 64 }, { 33, 5, 7 }, { 1, 1, 1 }, { 96, 200, 150 }, { 31, 32, 33 } };
     static const char *const others[] = { "avx2", "avx512", "sse2" };
     for (size_t s = 0; s < 2 * sizeof shapes / sizeof *shapes; s++) {
         struct cpn_trainer_spec spec = spec_of(shapes[s / 2][0], shapes[s / 2][1], shapes[s / 2][2], s % 2);

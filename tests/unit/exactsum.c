@@ -87,7 +87,8 @@ static void mean_is_within_its_bound(void **state)
     assert_int_equal(cpni_exactsum_add(&sum, a, 7), 0);
     assert_int_equal(cpni_exactsum_mean(&sum, mean), 0);
     for (size_t i = 0; i < VALUES; i++) {
-        assert_true(fabsf(mean[i] - a[i]) <= ldexpf(1, -33) + fabsf(a[i]) * ldexpf(1, -24)); /* the mean of one is itself */
+        assert_true(
+            fabsf(mean[i] - a[i]) <= ldexpf(1, -33) + fabsf(a[i]) * ldexpf(1, -24)); /* the mean of one is itself */
     }
     cpni_exactsum_free(&sum);
 }

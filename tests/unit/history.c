@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Histories of sessions as JSON, CSV and SVG: whole, escaped, and free of what is not a number. With CPN_HISTORY_SVG=FILE the
- * picture is written there, to be looked at. */
+/* Histories of sessions as JSON, CSV and SVG: whole, escaped, and free of what is not a number. With
+ * CPN_HISTORY_SVG=FILE the picture is written there, to be looked at. */
 #include <locale.h>
 #include <math.h>
 #include <setjmp.h>
@@ -25,7 +25,8 @@
 enum { PEERS = 3, EPOCHS = 10 };
 
 static const struct cpni_history_peer peers[PEERS] = { { "athena", "lr 0.001, batch 64", "cpu", "completed" },
-    { "<boreas> & \"co\"", "lr 0.01, batch 32", "cpu", "completed" }, { "chronos", "lr 3", "cpu", "failed: loss is not a number" } };
+    { "<boreas> & \"co\"", "lr 0.01, batch 32", "cpu", "completed" },
+    { "chronos", "lr 3", "cpu", "failed: loss is not a number" } };
 static struct cpni_history_point points[PEERS * EPOCHS];
 
 static struct cpni_history make(void)
@@ -34,7 +35,7 @@ static struct cpni_history make(void)
     for (uint32_t peer = 0; peer < PEERS; peer++) {
         for (uint32_t epoch = 1; epoch <= EPOCHS; epoch++) {
             double e = epoch, speed = peer + 1.0;
-            points[count++] = (struct cpni_history_point) { .peer = peer,
+            points[count++] = (struct cpni_history_point){ .peer = peer,
                 .epoch = epoch,
                 .samples = epoch * UINT64_C(48000),
                 .train_loss = peer == 2 ? 1e9 * e : exp(-e / 3 * speed) + 0.02,
@@ -45,7 +46,7 @@ static struct cpni_history make(void)
                 .at_s = 0.5 * e };
         }
     }
-    return (struct cpni_history) { "0123abcd", "digits.csv", "dnn", "sweep", "completed", peers, PEERS, points, count };
+    return (struct cpni_history){ "0123abcd", "digits.csv", "dnn", "sweep", "completed", peers, PEERS, points, count };
 }
 
 static char *text_of(struct cpni_buf *buf)
@@ -63,7 +64,8 @@ static void json_is_whole(void **state)
     json_t *root = json_loads(text_of(&buf), 0, NULL);
     assert_non_null(root);
     assert_string_equal(json_string_value(json_object_get(root, "mode")), "sweep");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(root, "peers"), 1), "name")), peers[1].name);
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(json_object_get(root, "peers"), 1), "name")), peers[1].name);
     json_t *epochs = json_object_get(root, "epochs");
     assert_int_equal(json_array_size(epochs), PEERS * EPOCHS);
     assert_true(fabs(json_real_value(json_object_get(json_array_get(epochs, 4), "loss")) - points[4].loss) < 1e-8);
@@ -82,7 +84,8 @@ static void csv_is_a_table(void **state)
     setlocale(LC_ALL, "C");
     const char *csv = text_of(&buf);
     assert_int_equal(strncmp(csv, "peer,settings,epoch,", 20), 0);
-    assert_non_null(strstr(csv, "\r\nathena,\"lr 0.001, batch 64\",1,48000,0.736531,0.785041,0.878801,0.746360,123456.8,0.500\r\n"));
+    assert_non_null(strstr(
+        csv, "\r\nathena,\"lr 0.001, batch 64\",1,48000,0.736531,0.785041,0.878801,0.746360,123456.8,0.500\r\n"));
     assert_non_null(strstr(csv, "\r\n\"<boreas> & \"\"co\"\"\",\"lr 0.01, batch 32\",1,"));
     assert_non_null(strstr(csv, ",10,480000,10000000000.000000,0.999986,,0.800000,123456.8,5.000\r\n"));
     cpni_buf_free(&buf);
@@ -146,7 +149,7 @@ static void nothing_yet_is_no_failure(void **state)
     assert_int_equal(cpni_history_svg(&history, &buf), 0);
     assert_int_equal(cpni_history_json(&history, &buf), 0);
     assert_int_equal(cpni_history_csv(&history, &buf), 0);
-    points[0] = (struct cpni_history_point) { 0, 1, 1, NAN, NAN, 0, 1, NAN, NAN };
+    points[0] = (struct cpni_history_point){ 0, 1, 1, NAN, NAN, 0, 1, NAN, NAN };
     history.point_count = 1;
     assert_int_equal(cpni_history_svg(&history, &buf), 0);
     assert_null(strstr(text_of(&buf), "nan"));
@@ -157,7 +160,8 @@ static void memory_may_run_out(void **state)
 {
     (void)state;
     struct cpni_history history = make();
-    int (*const writers[])(const struct cpni_history *, struct cpni_buf *) = { cpni_history_json, cpni_history_csv, cpni_history_svg };
+    int (*const writers[])(const struct cpni_history *, struct cpni_buf *)
+        = { cpni_history_json, cpni_history_csv, cpni_history_svg };
     for (int i = 0; i < 3; i++) {
         int rc = CPN_ENOMEM;
         for (unsigned nth = 1; rc != 0; nth++) {

@@ -41,7 +41,7 @@ static void make_net(struct net *net, uint32_t hidden)
 {
     char detail[CPN_TRAINER_DETAIL];
     struct cpni_random random;
-    *net = (struct net) { .spec = CPN_TRAINER_SPEC_INIT };
+    *net = (struct net){ .spec = CPN_TRAINER_SPEC_INIT };
     net->spec.inputs = INPUTS;
     net->spec.classes = CLASSES;
     net->spec.hidden_count = hidden;
@@ -49,7 +49,7 @@ static void make_net(struct net *net, uint32_t hidden)
     net->schema.features = net->features;
     cpni_random_seed(&random, 1, hidden);
     for (uint32_t i = 0; i < INPUTS; i++) {
-        net->features[i] = (struct cpni_feature) { .first = i,
+        net->features[i] = (struct cpni_feature){ .first = i,
             .width = 1,
             .mean = (double)cpni_random_uniform(&random) * 5,
             .deviation = (double)cpni_random_uniform(&random) + 2 };
@@ -81,7 +81,7 @@ static void the_file_says_what_was_trained(void **state)
     struct net net;
     struct cpni_buf bytes = { 0 };
     make_net(&net, 2);
-    assert_int_equal(cpni_onnx_write(&(struct cpni_onnx) { "digits", &net.model, net.weights, &net.schema }, &bytes), 0);
+    assert_int_equal(cpni_onnx_write(&(struct cpni_onnx){ "digits", &net.model, net.weights, &net.schema }, &bytes), 0);
     Onnx__ModelProto *model = onnx__model_proto__unpack(NULL, bytes.size, bytes.data);
     assert_non_null(model);
     assert_int_equal(model->opset_import[0]->version, 11);

@@ -20,11 +20,23 @@
 static char *colours[] = { "blue", "red \"dark\"", "\xc3\xa4" }, *classes[] = { "no", "yes" };
 static struct cpni_feature features[] = {
     { .name = "mass", .first = 0, .width = 1, .fills = true, .fill = 0.1, .mean = 1.0 / 3, .deviation = 1e-7 },
-    { .name = "colour", .first = 1, .width = 3, .categorical = true, .categories = colours, .fills = true, .fill = 2, .deviation = 1 },
+    { .name = "colour",
+        .first = 1,
+        .width = 3,
+        .categorical = true,
+        .categories = colours,
+        .fills = true,
+        .fill = 2,
+        .deviation = 1 },
     { .name = "", .first = 4, .width = 1, .deviation = 1 },
 };
-static const struct cpni_schema schema
-    = { .header = true, .label = "sold", .features = features, .feature_count = 3, .columns = 5, .classes = classes, .class_count = 2 };
+static const struct cpni_schema schema = { .header = true,
+    .label = "sold",
+    .features = features,
+    .feature_count = 3,
+    .columns = 5,
+    .classes = classes,
+    .class_count = 2 };
 
 static void it_is_read_back_equal(void **state)
 {
@@ -68,8 +80,10 @@ static void other_json_is_refused(void **state)
         { "{'version':1,'label':'y','columns':1,'classes':[],'features':['a']}", CPN_ECORRUPT },
         { "{'version':1,'label':'y','columns':1,'classes':[],'features':[{'name':'a','deviation':0}]}", CPN_ECORRUPT },
         { "{'version':1,'label':'y','columns':1,'classes':[],'features':[{'name':'a','mean':'x'}]}", CPN_ECORRUPT },
-        { "{'version':1,'label':'y','columns':0,'classes':[],'features':[{'name':'a','categories':[]}]}", CPN_ECORRUPT },
-        { "{'version':1,'label':'y','columns':1,'classes':[],'features':[{'name':'a','categories':['b'],'fill':1}]}", CPN_ECORRUPT },
+        { "{'version':1,'label':'y','columns':0,'classes':[],'features':[{'name':'a','categories':[]}]}",
+            CPN_ECORRUPT },
+        { "{'version':1,'label':'y','columns':1,'classes':[],'features':[{'name':'a','categories':['b'],'fill':1}]}",
+            CPN_ECORRUPT },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256], detail[CPNI_DATA_DETAIL] = "";

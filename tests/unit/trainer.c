@@ -2,187 +2,10 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The contract of <cpn/trainer.h>, for any trainer: unit-trainer PLUGIN.so [OTHER.so], which must agree with the first. Needs no libcpn, no network and no data, so that
- * it also runs alone on a machine with a GPU. What a trainer computes is compared with a slow reference in double. */
-#include <dlfcn.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include <cpn/error.h>
-#include <cpn/trainer.h>
-
-enum { ROWS = 40, INPUTS = 7, CLASSES = 3 };
-
-static const struct cpn_trainer *trainer, *other_trainer;
-static float features[ROWS * INPUTS];
-static int32_t labels[ROWS];
-static char detail[CPN_TRAINER_DETAIL];
-
-static uint64_t random_state;
-
-static double random_unit(void)
-{
-    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (double)(random_state >> 40) / 8388608.0 - 1.0;
-}
-
-/* Three clusters that overlap a little. */
-static int make_rows(void **state)
-{
-    (void)state;
-    random_state = 7;
-    for (int r = 0; r < ROWS; r++) {
-        labels[r] = r % CLASSES;
-        for (int i = 0; i < INPUTS; i++) {
-            features[r * INPUTS + i] = (float)(random_unit() + (i % CLASSES == labels[r] ? 0.8 : 0));
-        }
-    }
-    return 0;
-}
-
-static struct cpn_trainer_rows all_rows(void)
-{
-    return (struct cpn_trainer_rows) { .size = sizeof(struct cpn_trainer_rows),
-        .columns = INPUTS,
-        .features = features,
-        .labels = labels,
-        .rows = ROWS };
-}
-
-static struct cpn_trainer_spec small_spec(void)
-{
-    struct cpn_trainer_spec spec = CPN_TRAINER_SPEC_INIT;
-    spec.inputs = INPUTS;
-    spec.classes = CLASSES;
-    spec.hidden[0] = 37; /* more than one panel of 32, not a multiple of anything */
-    spec.hidden[1] = 5;
-    spec.batch = 8;
-    spec.learning_rate = 0.01f;
-    spec.seed = 3;
-    spec.reproducible = 1;
-    return spec;
-}
-
-static void *made(const struct cpn_trainer_spec *spec, int bound)
-{
-    void *t = NULL;
-    struct cpn_trainer_rows rows = all_rows();
-    detail[0] = '\0';
-    if (trainer->create(spec, &t, detail) < 0 || (bound && trainer->bind(t, &rows, detail) < 0)) {
-        fail_msg("%s", detail);
-    }
-    return t;
-}
-
-static struct cpn_trainer_info info_of(void *t)
-{
-    struct cpn_trainer_info info = { .size = sizeof info };
-    assert_int_equal(trainer->info(t, &info), 0);
-    return info;
-}
-
-static float *weights_of(void *t)
-{
-    float *weights = malloc(info_of(t).weights * sizeof *weights);
-    assert_int_equal(trainer->get_weights(t, weights), 0);
-    return weights;
-}
-
-/* The same to the bit where the trainer promises that, close elsewhere. */
-static void assert_same_weights(void *a, void *b)
-{
-    struct cpn_trainer_info info = info_of(a);
-    float *left = weights_of(a), *right = weights_of(b);
-    if (info.reproducible) {
-        assert_memory_equal(left, right, info.weights * sizeof *left);
-    }
-    for (uint64_t i = 0; i < info.weights; i++) {
-        assert_true(fabs((double)left[i] - (double)right[i]) < 1e-4);
-    }
-    free(left);
-    free(right);
-}
-
-static struct cpn_trainer_result steps(void *t, uint64_t count)
-{
-    struct cpn_trainer_result result;
-    assert_int_equal(trainer->step(t, count, NULL, NULL, &result, detail), 0);
-    assert_int_equal(result.steps, count);
-    return result;
-}
-
-/* The reference: mean loss over all rows, in double, straight from the definition in the header. */
-struct reference {
-    uint32_t widths[CPN_TRAINER_HIDDEN_MAX + 2];
-    uint32_t count; /* of widths */
-};
-
-static struct reference reference_of(const struct cpn_trainer_spec *spec)
-{
-    struct reference reference = { .widths = { spec->inputs }, .count = 1 };
-    for (uint32_t l = 0; l < spec->hidden_count; l++) {
-        reference.widths[reference.count++] = spec->hidden[l];
-    }
-    reference.widths[reference.count++] = spec->classes;
-    return reference;
-}
-
-static double row_loss(const struct reference *reference, const double *weights, const float *row, int32_t label)
-{
-    double in[256], out[256];
-    for (uint32_t i = 0; i < reference->widths[0]; i++) {
-        in[i] = (double)row[i];
-    }
-    for (uint32_t l = 1; l < reference->count; l++) {
-        uint32_t from = reference->widths[l - 1], to = reference->widths[l];
-        const double *bias = weights + (size_t)from * to;
-        for (uint32_t o = 0; o < to; o++) {
-            out[o] = bias[o];
-            for (uint32_t i = 0; i < from; i++) {
-                out[o] += in[i] * weights[i * to + o];
-            }
-        }
-        for (uint32_t o = 0; o < to; o++) {
-            in[o] = l + 1 < reference->count && out[o] < 0 ? 0 : out[o];
-        }
-        weights = bias + to;
-    }
-    double sum = 0;
-    for (uint32_t o = 0; o < reference->widths[reference->count - 1]; o++) {
-        sum += exp(out[o]);
-    }
-    return log(sum) - out[label];
-}
-
-static double mean_loss(const struct reference *reference, const double *weights)
-{
-    double loss = 0;
-    for (int r = 0; r < ROWS; r++) {
-        loss += row_loss(reference, weights, features + r * INPUTS, labels[r]);
-    }
-    return loss / ROWS;
-}
-
-static void finite_differences(const struct reference *reference, double *weights, uint64_t count, double *gradient)
-{
-    const double step = 1e-6;
-    for (uint64_t i = 0; i < count; i++) {
-        double kept = weights[i];
-        weights[i] = kept + step;
-        double up = mean_loss(reference, weights);
-        weights[i] = kept - step;
-        gradient[i] = (up - mean_loss(reference, weights)) / (2 * step);
-        weights[i] = kept;
-    }
-}
+/* The contract of <cpn/trainer.h>, for any trainer: unit-trainer PLUGIN.so [OTHER.so], which must agree with the first.
+ * Needs no libcpn, no network and no data, so that it also runs alone on a machine with a GPU. What a trainer computes
+ * is compared with a slow reference in double. */
+#include "trainer_fixture.h"
 
 static double *doubles(const float *values, uint64_t count)
 {
@@ -218,25 +41,6 @@ static void gradient_matches_finite_differences(void **state)
         free(exact);
         free(at);
         trainer->destroy(t);
-    }
-}
-
-/* Adam and SGD of torch.optim, in double. */
-static void reference_step(const struct cpn_trainer_spec *spec, int t, uint64_t count, const double *gradient, double *weights,
-    double *m, double *v)
-{
-    double beta1 = (double)spec->beta1, beta2 = (double)spec->beta2;
-    for (uint64_t i = 0; i < count; i++) {
-        double g = gradient[i] + (double)spec->weight_decay * weights[i];
-        if (spec->optimizer == CPN_TRAINER_SGD) {
-            m[i] = (double)spec->momentum * m[i] + g;
-            weights[i] -= (double)spec->learning_rate * m[i];
-            continue;
-        }
-        m[i] = beta1 * m[i] + (1 - beta1) * g;
-        v[i] = beta2 * v[i] + (1 - beta2) * g * g;
-        double root = sqrt(v[i]) / sqrt(1 - pow(beta2, t)) + (double)spec->epsilon;
-        weights[i] -= (double)spec->learning_rate / (1 - pow(beta1, t)) * m[i] / root;
     }
 }
 
@@ -543,11 +347,11 @@ static void assert_refused(struct cpn_trainer_spec spec)
 static void bad_specs_are_refused(void **state)
 {
     (void)state;
-#define REFUSED(field, value)                     \
-    do {                                          \
-        struct cpn_trainer_spec spec = small_spec(); \
-        spec.field = value;                       \
-        assert_refused(spec);                     \
+#define REFUSED(field, value)                                                                                          \
+    do {                                                                                                               \
+        struct cpn_trainer_spec spec = small_spec();                                                                   \
+        spec.field = value;                                                                                            \
+        assert_refused(spec);                                                                                          \
     } while (0)
     REFUSED(size, 8);
     REFUSED(inputs, 0);
@@ -623,7 +427,8 @@ static const struct cpn_trainer *load(const char *path)
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     const struct cpn_trainer *loaded = plugin != NULL ? dlsym(plugin, CPN_TRAINER_SYMBOL) : NULL;
     if (loaded == NULL || loaded->abi != CPN_TRAINER_ABI || loaded->size < sizeof *loaded) {
-        fprintf(stderr, "unit-trainer: %s is no trainer of ABI %d: %s\n", path, CPN_TRAINER_ABI, plugin == NULL ? dlerror() : "");
+        fprintf(stderr, "unit-trainer: %s is no trainer of ABI %d: %s\n", path, CPN_TRAINER_ABI,
+            plugin == NULL ? dlerror() : "");
         exit(2);
     }
     return loaded;

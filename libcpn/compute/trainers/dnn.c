@@ -2,7 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Trainer dnn: the entry points of <cpn/trainer.h> around net.c and order.c. Must not know of files, sessions or peers. */
+/* Trainer dnn: the entry points of <cpn/trainer.h> around net.c and order.c. Must not know of files, sessions or peers.
+ */
 #include "compute/trainers/dnn.h"
 
 #include <inttypes.h>
@@ -39,8 +40,8 @@ static void destroy(void *trainer)
     cpni_free(dnn);
 }
 
-static int create_with(const struct cpn_trainer_spec *spec, const struct cpni_kernels *kernels, struct cpni_dnn *dnn,
-    char *detail)
+static int create_with(
+    const struct cpn_trainer_spec *spec, const struct cpni_kernels *kernels, struct cpni_dnn *dnn, char *detail)
 {
     struct cpni_model model;
     int rc = cpni_model_init(&model, spec, detail);
@@ -64,7 +65,8 @@ static int create_with(const struct cpn_trainer_spec *spec, const struct cpni_ke
     return 0;
 }
 
-int cpni_dnn_create(const struct cpn_trainer_spec *spec, const struct cpni_kernels *kernels, void **trainer, char *detail)
+int cpni_dnn_create(
+    const struct cpn_trainer_spec *spec, const struct cpni_kernels *kernels, void **trainer, char *detail)
 {
     struct cpni_dnn *dnn = cpni_calloc(1, sizeof *dnn);
     if (dnn == NULL) {
@@ -91,7 +93,7 @@ static int info(void *trainer, struct cpn_trainer_info *out)
         return CPN_EINVAL;
     }
     const struct cpni_order *order = &dnn->order;
-    *out = (struct cpn_trainer_info) { .size = out->size,
+    *out = (struct cpn_trainer_info){ .size = out->size,
         .weights = dnn->net.model.weight_count,
         .state_bytes = cpni_state_bytes(&dnn->state),
         .epoch = order->epoch,
@@ -131,7 +133,7 @@ static void gather(struct cpni_dnn *dnn, const struct cpn_trainer_rows *from, ui
 static struct cpni_adam next_adam(const struct cpni_dnn *dnn)
 {
     const struct cpn_trainer_spec *spec = &dnn->spec;
-    return (struct cpni_adam) { .beta1 = spec->beta1,
+    return (struct cpni_adam){ .beta1 = spec->beta1,
         .rest1 = (float)(1.0 - (double)spec->beta1),
         .beta2 = spec->beta2,
         .rest2 = (float)(1.0 - (double)spec->beta2),
@@ -166,7 +168,8 @@ static int next_batch(struct cpni_dnn *dnn, uint32_t *rows, struct cpn_trainer_r
     double loss = cpni_net_softmax(&dnn->net, *rows, dnn->labels, &correct);
     if (!isfinite(loss)) {
         snprintf(detail, CPN_TRAINER_DETAIL,
-            "the loss is not a number in epoch %" PRIu64 " after %" PRIu64 " updates: try a lower learning rate than %g",
+            "the loss is not a number in epoch %" PRIu64 " after %" PRIu64
+            " updates: try a lower learning rate than %g",
             dnn->order.epoch + 1, dnn->state.updates, (double)dnn->spec.learning_rate);
         return CPN_EDIVERGED;
     }
@@ -183,14 +186,14 @@ static int unbound(char *detail)
     return CPN_ESTATE;
 }
 
-static int step(void *trainer, uint64_t steps, int (*cancelled)(void *arg), void *arg, struct cpn_trainer_result *result,
-    char *detail)
+static int step(void *trainer, uint64_t steps, int (*cancelled)(void *arg), void *arg,
+    struct cpn_trainer_result *result, char *detail)
 {
     struct cpni_dnn *dnn = trainer;
     if (dnn->order.order == NULL) {
         return unbound(detail);
     }
-    *result = (struct cpn_trainer_result) { 0 };
+    *result = (struct cpn_trainer_result){ 0 };
     for (uint64_t i = 0; i < steps; i++) {
         if (cancelled != NULL && cancelled(arg) != 0) {
             snprintf(detail, CPN_TRAINER_DETAIL, "cancelled");
@@ -270,7 +273,7 @@ static int gradient(void *trainer, float *out, struct cpn_trainer_result *result
     if (rc < 0) {
         return rc;
     }
-    cpni_net_backward(&dnn->net, rows, dnn->labels, &(struct cpni_net_update) { 0 });
+    cpni_net_backward(&dnn->net, rows, dnn->labels, &(struct cpni_net_update){ 0 });
     cpni_order_advance(&dnn->order);
     cpni_net_export(&dnn->net, dnn->net.gradient, out);
     *result = done;
@@ -330,5 +333,6 @@ static int set_state(void *trainer, const void *bytes, size_t size, char *detail
 }
 
 CPN_TRAINER_EXPORT extern const struct cpn_trainer cpn_trainer_v1;
-const struct cpn_trainer cpn_trainer_v1 = { CPN_TRAINER_ABI, sizeof(struct cpn_trainer), "dnn", CPNI_DNN_VERSION, create, destroy,
-    info, bind_rows, step, evaluate, forward, gradient, apply, get_weights, set_weights, get_state, set_state };
+const struct cpn_trainer cpn_trainer_v1
+    = { CPN_TRAINER_ABI, sizeof(struct cpn_trainer), "dnn", CPNI_DNN_VERSION, create, destroy, info, bind_rows, step,
+          evaluate, forward, gradient, apply, get_weights, set_weights, get_state, set_state };

@@ -31,6 +31,7 @@ struct cpni_dnn {
 };
 
 /* create() with other kernels than the best. */
-int cpni_dnn_create(const struct cpn_trainer_spec *spec, const struct cpni_kernels *kernels, void **trainer, char *detail);
+int cpni_dnn_create(
+    const struct cpn_trainer_spec *spec, const struct cpni_kernels *kernels, void **trainer, char *detail);
 
 #endif

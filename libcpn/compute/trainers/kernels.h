@@ -5,12 +5,13 @@
 /* The inner loops of trainer dnn: matrix products with what follows them fused in, optimizer steps, softmax. One source
  * (kernels.inc), compiled for several instruction sets. Must not know layers or epochs.
  *
- * All variants but sse2 give the same bits on every machine: each sum runs in the order of its index in one accumulator with one
- * fused multiply-add a term, vectors lie across independent outputs, / and sqrt are IEEE's, exp and log are our own, and the
- * compiler may contract nothing (-ffp-contract=off). That is why the trainer is reproducible across processors.
+ * All variants but sse2 give the same bits on every machine: each sum runs in the order of its index in one accumulator
+ * with one fused multiply-add a term, vectors lie across independent outputs, / and sqrt are IEEE's, exp and log are
+ * our own, and the compiler may contract nothing (-ffp-contract=off). That is why the trainer is reproducible across
+ * processors.
  *
- * Matrices are stored in panels of 32 columns, so that what a product reads lies in one stream. Columns past the last are
- * zero and stay zero. */
+ * Matrices are stored in panels of 32 columns, so that what a product reads lies in one stream. Columns past the last
+ * are zero and stay zero. */
 #ifndef CPNI_KERNELS_H
 #define CPNI_KERNELS_H
 
@@ -24,8 +25,8 @@
 struct cpni_adam {
     float beta1, rest1; /* rest = 1 - beta */
     float beta2, rest2;
-    float step;         /* learning rate / (1 - beta1^t) */
-    float root_scale;   /* 1 / sqrt(1 - beta2^t) */
+    float step;       /* learning rate / (1 - beta1^t) */
+    float root_scale; /* 1 / sqrt(1 - beta2^t) */
     float epsilon;
     float decay;
 };

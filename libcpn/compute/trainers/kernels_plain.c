@@ -2,7 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See kernels.h: any processor, one float at a time. fmaf() is exact everywhere, if slow where the processor has none. */
+/* See kernels.h: any processor, one float at a time. fmaf() is exact everywhere, if slow where the processor has none.
+ */
 #include <math.h>
 
 #define NAME cpni_kernels_plain

@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* See kernels.h: x86-64 without FMA, 3 x 2 vectors of 4. Multiplies and adds round apart, so its bits are not those of the
- * others: the fingerprint says so. */
+/* See kernels.h: x86-64 without FMA, 3 x 2 vectors of 4. Multiplies and adds round apart, so its bits are not those of
+ * the others: the fingerprint says so. */
 #include <emmintrin.h>
 
 #define NAME cpni_kernels_sse2

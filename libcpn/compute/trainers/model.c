@@ -86,11 +86,12 @@ int cpni_model_init(struct cpni_model *model, const struct cpn_trainer_spec *spe
     uint32_t in = spec->inputs;
     for (uint32_t l = 0; l < made.layer_count; l++) {
         uint32_t out = l < spec->hidden_count ? spec->hidden[l] : spec->classes;
-        made.layers[l] = (struct cpni_model_layer) { in, out, made.weight_count };
+        made.layers[l] = (struct cpni_model_layer){ in, out, made.weight_count };
         made.weight_count += ((size_t)in + 1) * out;
         in = out;
         if (made.weight_count > CPN_TRAINER_WEIGHTS_MAX) {
-            return refuse(detail, "number of weights", (double)made.weight_count, "at most 268435456: choose smaller widths");
+            return refuse(
+                detail, "number of weights", (double)made.weight_count, "at most 268435456: choose smaller widths");
         }
     }
     *model = made;

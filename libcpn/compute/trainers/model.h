@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* What every trainer agrees on (<cpn/trainer.h>): the bounds of a spec, where weights lie, what they start as. Must not know
- * how anything is computed. */
+/* What every trainer agrees on (<cpn/trainer.h>): the bounds of a spec, where weights lie, what they start as. Must not
+ * know how anything is computed. */
 #ifndef CPNI_TRAINER_MODEL_H
 #define CPNI_TRAINER_MODEL_H
 

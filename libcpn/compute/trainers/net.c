@@ -34,10 +34,10 @@ static size_t place(struct cpni_net *net, float *memory)
 {
     size_t used = 0;
     uint32_t widest = 0, deepest = 0;
-#define TAKE(field, count)                                                      \
-    do {                                                                        \
-        (field) = memory == NULL ? NULL : memory + used;                        \
-        used += ((size_t)(count) + CPNI_PANEL - 1) / CPNI_PANEL * CPNI_PANEL;   \
+#define TAKE(field, count)                                                                                             \
+    do {                                                                                                               \
+        (field) = memory == NULL ? NULL : memory + used;                                                               \
+        used += ((size_t)(count) + CPNI_PANEL - 1) / CPNI_PANEL * CPNI_PANEL;                                          \
     } while (0)
     TAKE(net->weights, net->padded_count);
     TAKE(net->m, net->padded_count);
@@ -57,8 +57,8 @@ static size_t place(struct cpni_net *net, float *memory)
     return used;
 }
 
-int cpni_net_init(struct cpni_net *net, const struct cpni_model *model, const struct cpni_kernels *kernels,
-    uint32_t rows_max)
+int cpni_net_init(
+    struct cpni_net *net, const struct cpni_model *model, const struct cpni_kernels *kernels, uint32_t rows_max)
 {
     struct cpni_net made = { .model = *model,
         .layer_count = model->layer_count,
@@ -80,7 +80,7 @@ int cpni_net_init(struct cpni_net *net, const struct cpni_model *model, const st
 void cpni_net_free(struct cpni_net *net)
 {
     cpni_free(net->memory);
-    *net = (struct cpni_net) { 0 };
+    *net = (struct cpni_net){ 0 };
 }
 
 static size_t panel_at(const struct cpni_net_layer *layer, uint32_t column)
@@ -138,7 +138,7 @@ void cpni_net_forward(struct cpni_net *net, uint32_t rows)
         const struct cpni_net_layer *layer = &net->layers[l];
         size_t stride;
         const float *input = input_of(net, l, &stride);
-        net->kernels->product(&(struct cpni_product) { .rows = rows,
+        net->kernels->product(&(struct cpni_product){ .rows = rows,
             .depth = layer->in,
             .panels = layer->width / CPNI_PANEL,
             .a = input,
@@ -195,15 +195,15 @@ static void turn(const float *from, uint32_t rows, size_t columns, size_t from_s
     }
 }
 
-/* The deltas of layer l - 1 from those of layer l. W lies in panels of columns and W * deltas^T reads them as they lie, which
- * the product deltas * W^T would not; so both sides are turned, and they are small. */
+/* The deltas of layer l - 1 from those of layer l. W lies in panels of columns and W * deltas^T reads them as they lie,
+ * which the product deltas * W^T would not; so both sides are turned, and they are small. */
 static void backward_deltas(struct cpni_net *net, uint32_t l, uint32_t rows)
 {
     const struct cpni_net_layer *layer = &net->layers[l], *below = &net->layers[l - 1];
     size_t stride = net->rows_padded;
     turn(layer->deltas, rows, layer->width, layer->width, net->deltas_turned, stride);
     for (uint32_t column = 0; column < layer->width; column += CPNI_PANEL) {
-        net->kernels->product(&(struct cpni_product) { .rows = layer->in,
+        net->kernels->product(&(struct cpni_product){ .rows = layer->in,
             .depth = CPNI_PANEL,
             .panels = whole_panels(rows) / CPNI_PANEL,
             .a = net->weights + panel_at(layer, column),
@@ -231,7 +231,7 @@ static void update_weights(struct cpni_net *net, uint32_t l, uint32_t rows, cons
     bool store = update->adam == NULL && update->sgd == NULL;
     size_t stride;
     const float *input = input_of(net, l, &stride);
-    net->kernels->product(&(struct cpni_product) { .rows = layer->in,
+    net->kernels->product(&(struct cpni_product){ .rows = layer->in,
         .depth = rows,
         .panels = layer->width / CPNI_PANEL,
         .a = input,
@@ -243,7 +243,9 @@ static void update_weights(struct cpni_net *net, uint32_t l, uint32_t rows, cons
         .c = (store ? net->gradient : net->weights) + layer->weights,
         .c_row = CPNI_PANEL,
         .c_panel = (size_t)layer->in * CPNI_PANEL,
-        .end = update->adam != NULL ? CPNI_PRODUCT_ADAM : update->sgd != NULL ? CPNI_PRODUCT_SGD : CPNI_PRODUCT_STORE,
+        .end = update->adam != NULL ? CPNI_PRODUCT_ADAM
+            : update->sgd != NULL   ? CPNI_PRODUCT_SGD
+                                    : CPNI_PRODUCT_STORE,
         .m = net->m + layer->weights,
         .v = net->v + layer->weights,
         .adam = update->adam,
@@ -251,8 +253,8 @@ static void update_weights(struct cpni_net *net, uint32_t l, uint32_t rows, cons
     float *bias = net->gradient + layer->bias;
     net->kernels->column_sums(layer->deltas, rows, layer->width, bias);
     if (update->adam != NULL) {
-        net->kernels->adam(update->adam, layer->width, bias, net->weights + layer->bias, net->m + layer->bias,
-            net->v + layer->bias);
+        net->kernels->adam(
+            update->adam, layer->width, bias, net->weights + layer->bias, net->m + layer->bias, net->v + layer->bias);
     } else if (update->sgd != NULL) {
         net->kernels->sgd(update->sgd, layer->width, bias, net->weights + layer->bias, net->m + layer->bias);
     }

@@ -58,7 +58,7 @@ int cpni_rows_check(const struct cpn_trainer_rows *rows, uint32_t inputs, uint32
 
 void cpni_order_init(struct cpni_order *order, uint64_t seed, uint32_t batch)
 {
-    *order = (struct cpni_order) { .seed = seed, .batch = batch };
+    *order = (struct cpni_order){ .seed = seed, .batch = batch };
 }
 
 void cpni_order_free(struct cpni_order *order)

@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Which rows make the next batch. Epoch e's order is a function of (seed, e, number of rows), so a place in training is two
- * numbers, and any node that holds the rows can go on from there (DESIGN 9: a round is a pure function). */
+/* Which rows make the next batch. Epoch e's order is a function of (seed, e, number of rows), so a place in training is
+ * two numbers, and any node that holds the rows can go on from there (DESIGN 9: a round is a pure function). */
 #ifndef CPNI_TRAINER_ORDER_H
 #define CPNI_TRAINER_ORDER_H
 
@@ -19,8 +19,8 @@ struct cpni_order {
     uint32_t batch;
     uint64_t seed;
     uint64_t epoch;
-    uint32_t next;  /* rows of the epoch already given out */
-    bool shuffled;  /* `order` is that of `epoch` */
+    uint32_t next;           /* rows of the epoch already given out */
+    bool shuffled;           /* `order` is that of `epoch` */
     uint64_t expected_count; /* of the state that was set before rows were bound; 0: none was */
 };
 
@@ -35,12 +35,12 @@ void cpni_order_free(struct cpni_order *order);
 /* Take (checked) rows. The place set before stays. CPN_EBADINPUT, CPN_ENOMEM; then nothing changed. */
 int cpni_order_bind(struct cpni_order *order, const struct cpn_trainer_rows *rows, char *detail);
 
-/* Go to a place: an epoch, rows given out of it, and the number of rows it was taken with (0: none were bound). CPN_EBADINPUT
- * when it does not fit the rows. */
+/* Go to a place: an epoch, rows given out of it, and the number of rows it was taken with (0: none were bound).
+ * CPN_EBADINPUT when it does not fit the rows. */
 int cpni_order_seek(struct cpni_order *order, uint64_t epoch, uint64_t next, uint64_t count, char *detail);
 
-/* The row numbers of the next batch and how many (at least 1); rows must be bound. Stays there until advanced: a batch that
- * was not learned is given out again. */
+/* The row numbers of the next batch and how many (at least 1); rows must be bound. Stays there until advanced: a batch
+ * that was not learned is given out again. */
 uint32_t cpni_order_batch(struct cpni_order *order, uint32_t *rows);
 void cpni_order_advance(struct cpni_order *order);
 

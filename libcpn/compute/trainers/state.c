@@ -4,9 +4,9 @@
 
 /* See state.h.
  *
- * Layout, little-endian: the header below, then the first moments (momentum of SGD) and, for Adam, the second ones, in the
- * flat order of weights. To change it, raise VERSION and go on reading the old one for as long as sessions of an older
- * release may be resumed. */
+ * Layout, little-endian: the header below, then the first moments (momentum of SGD) and, for Adam, the second ones, in
+ * the flat order of weights. To change it, raise VERSION and go on reading the old one for as long as sessions of an
+ * older release may be resumed. */
 #include "compute/trainers/state.h"
 
 #include <stdio.h>
@@ -38,7 +38,7 @@ _Static_assert(sizeof(struct header) == 80, "no padding");
 void cpni_state_init(struct cpni_state *state, uint32_t magic, const struct cpn_trainer_spec *spec, size_t weights,
     struct cpni_order *order)
 {
-    *state = (struct cpni_state) { magic, spec, weights, order, 0, 1.0, 1.0 };
+    *state = (struct cpni_state){ magic, spec, weights, order, 0, 1.0, 1.0 };
 }
 
 double cpni_state_next_beta1(const struct cpni_state *state)
@@ -95,7 +95,8 @@ void cpni_state_save(const struct cpni_state *state, const float *first, const f
 static int check_header(const struct cpni_state *state, const struct header *header, char *detail)
 {
     if (header->magic != state->magic || header->version != VERSION) {
-        snprintf(detail, CPN_TRAINER_DETAIL, "state of another trainer or version; expected version %d of this one", VERSION);
+        snprintf(detail, CPN_TRAINER_DETAIL, "state of another trainer or version; expected version %d of this one",
+            VERSION);
         return CPN_EVERSION;
     }
     if (header->weights != state->weights || header->optimizer != state->spec->optimizer
@@ -103,7 +104,8 @@ static int check_header(const struct cpni_state *state, const struct header *hea
         snprintf(detail, CPN_TRAINER_DETAIL, "state was taken with other widths, optimizer, batch size or seed");
         return CPN_ECORRUPT;
     }
-    if (!(header->beta1_power >= 0 && header->beta1_power <= 1 && header->beta2_power >= 0 && header->beta2_power <= 1)) {
+    if (!(header->beta1_power >= 0 && header->beta1_power <= 1 && header->beta2_power >= 0
+            && header->beta2_power <= 1)) {
         snprintf(detail, CPN_TRAINER_DETAIL, "state holds impossible powers of beta");
         return CPN_ECORRUPT;
     }

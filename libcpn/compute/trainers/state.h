@@ -2,8 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* What a trainer's next steps depend on besides weights and rows, as bytes (<cpn/trainer.h>, get_state): the same for every
- * trainer that keeps Adam's or SGD's moments, but for the magic number. Must not know where the moments are computed. */
+/* What a trainer's next steps depend on besides weights and rows, as bytes (<cpn/trainer.h>, get_state): the same for
+ * every trainer that keeps Adam's or SGD's moments, but for the magic number. Must not know where the moments are
+ * computed. */
 #ifndef CPNI_TRAINER_STATE_H
 #define CPNI_TRAINER_STATE_H
 
@@ -35,8 +36,9 @@ size_t cpni_state_bytes(const struct cpni_state *state);
 /* first, second: the moments, flat; second is used by Adam only. */
 void cpni_state_save(const struct cpni_state *state, const float *first, const float *second, void *bytes);
 
-/* Check the bytes, then set state and moments. CPN_EVERSION, CPN_ECORRUPT, CPN_EBADINPUT with a sentence; then only what
- * first and second point to has changed. */
-int cpni_state_load(struct cpni_state *state, const void *bytes, size_t size, float *first, float *second, char *detail);
+/* Check the bytes, then set state and moments. CPN_EVERSION, CPN_ECORRUPT, CPN_EBADINPUT with a sentence; then only
+ * what first and second point to has changed. */
+int cpni_state_load(
+    struct cpni_state *state, const void *bytes, size_t size, float *first, float *second, char *detail);
 
 #endif

@@ -2,11 +2,11 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Trainer torch: the model of <cpn/trainer.h> on libtorch, on a GPU if there is one. The only C++ of the trainers; every entry is
- * noexcept and turns exceptions into errors. Must not know of files, sessions or peers.
+/* Trainer torch: the model of <cpn/trainer.h> on libtorch, on a GPU if there is one. The only C++ of the trainers;
+ * every entry is noexcept and turns exceptions into errors. Must not know of files, sessions or peers.
  *
- * Weights, gradient and moments are flat tensors in the flat order of weights; the layers' tensors are views of them, so that
- * autograd's sums land where an optimizer step over everything at once reads them. */
+ * Weights, gradient and moments are flat tensors in the flat order of weights; the layers' tensors are views of them,
+ * so that autograd's sums land where an optimizer step over everything at once reads them. */
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -27,7 +27,8 @@ extern "C" {
 #include "compute/trainers/state.h"
 }
 
-namespace {
+namespace
+{
 
 constexpr uint32_t MAGIC = 0x73726f74; /* "tors": of its state */
 constexpr int64_t ROWS_AT_ONCE = 1024; /* of an evaluation */
@@ -169,13 +170,13 @@ int info(void *trainer, cpn_trainer_info *out) noexcept
     }
     return guarded(unused, [&] {
         bool cpu = t.device.is_cpu();
-        cpn_trainer_info made {};
+        cpn_trainer_info made{};
         made.size = out->size;
         made.weights = t.model.weight_count;
         made.state_bytes = cpni_state_bytes(&t.state);
         made.epoch = t.order.epoch;
         made.step = t.order.next / t.order.batch;
-        made.epoch_steps = (uint64_t { t.order.count } + t.order.batch - 1) / t.order.batch;
+        made.epoch_steps = (uint64_t{ t.order.count } + t.order.batch - 1) / t.order.batch;
         made.reproducible = cpu && t.spec.threads == 1 && t.spec.reproducible != 0;
         std::snprintf(made.device, sizeof made.device, "%s", t.device.str().c_str());
         std::snprintf(made.fingerprint, sizeof made.fingerprint, "torch %s %s %u threads, %.80s", TORCH_VERSION,
@@ -209,12 +210,12 @@ struct Batch {
 
 Batch gather(const Trainer &t, const cpn_trainer_rows &rows, const uint32_t *numbers, int64_t count)
 {
-    torch::Tensor x = torch::empty({ count, int64_t { rows.columns } }, torch::kFloat32);
+    torch::Tensor x = torch::empty({ count, int64_t{ rows.columns } }, torch::kFloat32);
     torch::Tensor y = torch::empty({ count }, torch::kInt64);
     float *features = x.data_ptr<float>();
     int64_t *labels = y.data_ptr<int64_t>();
     for (int64_t i = 0; i < count; i++, features += rows.columns) {
-        std::memcpy(features, rows.features + size_t { numbers[i] } * rows.columns, rows.columns * sizeof(float));
+        std::memcpy(features, rows.features + size_t{ numbers[i] } * rows.columns, rows.columns * sizeof(float));
         labels[i] = rows.labels[numbers[i]];
     }
     return { x.to(t.device), y.to(t.device) };
@@ -230,8 +231,8 @@ void add(cpn_trainer_result &result, const torch::Tensor &outputs, const torch::
     result.loss_sum += loss * static_cast<double>(count);
 }
 
-/* Forward and backward of the next batch: its gradient in t.gradient. CPN_EDIVERGED when the loss is not finite; then nothing was
- * added. */
+/* Forward and backward of the next batch: its gradient in t.gradient. CPN_EDIVERGED when the loss is not finite; then
+ * nothing was added. */
 int next_gradient(Trainer &t, cpn_trainer_result &result, char *detail)
 {
     uint32_t count = cpni_order_batch(&t.order, t.rows.data());
@@ -276,13 +277,14 @@ int unbound(char *detail)
     return told(detail, CPN_ESTATE, "no rows are bound");
 }
 
-int step(void *trainer, uint64_t steps, int (*cancelled)(void *arg), void *arg, cpn_trainer_result *result, char *detail) noexcept
+int step(void *trainer, uint64_t steps, int (*cancelled)(void *arg), void *arg, cpn_trainer_result *result,
+    char *detail) noexcept
 {
     Trainer &t = *static_cast<Trainer *>(trainer);
     if (t.order.order == nullptr) {
         return unbound(detail);
     }
-    *result = cpn_trainer_result {};
+    *result = cpn_trainer_result{};
     return guarded(detail, [&] {
         for (uint64_t i = 0; i < steps; i++) {
             if (cancelled != nullptr && cancelled(arg) != 0) {
@@ -299,8 +301,8 @@ int step(void *trainer, uint64_t steps, int (*cancelled)(void *arg), void *arg, 
     });
 }
 
-int evaluate(void *trainer, const cpn_trainer_rows *rows, int (*cancelled)(void *arg), void *arg, cpn_trainer_result *result,
-    char *detail) noexcept
+int evaluate(void *trainer, const cpn_trainer_rows *rows, int (*cancelled)(void *arg), void *arg,
+    cpn_trainer_result *result, char *detail) noexcept
 {
     Trainer &t = *static_cast<Trainer *>(trainer);
     int rc = cpni_rows_check(rows, t.spec.inputs, t.spec.classes, detail);
@@ -309,7 +311,7 @@ int evaluate(void *trainer, const cpn_trainer_rows *rows, int (*cancelled)(void 
     }
     return guarded(detail, [&] {
         torch::NoGradGuard no_gradient;
-        cpn_trainer_result sum {};
+        cpn_trainer_result sum{};
         std::vector<uint32_t> numbers(ROWS_AT_ONCE);
         uint64_t count = cpni_rows_count(rows);
         while (sum.samples < count) {
@@ -318,7 +320,8 @@ int evaluate(void *trainer, const cpn_trainer_rows *rows, int (*cancelled)(void 
             }
             int64_t now = std::min<int64_t>(static_cast<int64_t>(count - sum.samples), ROWS_AT_ONCE);
             for (int64_t i = 0; i < now; i++) {
-                numbers[static_cast<size_t>(i)] = static_cast<uint32_t>(cpni_rows_at(rows, sum.samples + static_cast<uint64_t>(i)));
+                numbers[static_cast<size_t>(i)]
+                    = static_cast<uint32_t>(cpni_rows_at(rows, sum.samples + static_cast<uint64_t>(i)));
             }
             Batch batch = gather(t, *rows, numbers.data(), now);
             torch::Tensor outputs = logits(t, batch.features);
@@ -334,8 +337,8 @@ int forward(void *trainer, const float *features, uint64_t rows, float *probabil
     Trainer &t = *static_cast<Trainer *>(trainer);
     return guarded(detail, [&] {
         torch::NoGradGuard no_gradient;
-        torch::Tensor x = torch::from_blob(const_cast<float *>(features),
-            { static_cast<int64_t>(rows), int64_t { t.spec.inputs } }, torch::kFloat32);
+        torch::Tensor x = torch::from_blob(
+            const_cast<float *>(features), { static_cast<int64_t>(rows), int64_t{ t.spec.inputs } }, torch::kFloat32);
         copy_out(torch::softmax(logits(t, x.to(t.device)), 1), probabilities);
         return 0;
     });
@@ -348,7 +351,7 @@ int gradient(void *trainer, float *out, cpn_trainer_result *result, char *detail
         return unbound(detail);
     }
     return guarded(detail, [&] {
-        cpn_trainer_result done {};
+        cpn_trainer_result done{};
         int rc = next_gradient(t, done, detail);
         if (rc == 0) {
             cpni_order_advance(&t.order);
@@ -422,5 +425,6 @@ int set_state(void *trainer, const void *bytes, size_t size, char *detail) noexc
 } // namespace
 
 extern "C" CPN_TRAINER_EXPORT const struct cpn_trainer cpn_trainer_v1;
-const struct cpn_trainer cpn_trainer_v1 = { CPN_TRAINER_ABI, sizeof(struct cpn_trainer), "torch", TORCH_VERSION, create, destroy,
-    info, bind_rows, step, evaluate, forward, gradient, apply, get_weights, set_weights, get_state, set_state };
+const struct cpn_trainer cpn_trainer_v1
+    = { CPN_TRAINER_ABI, sizeof(struct cpn_trainer), "torch", TORCH_VERSION, create, destroy, info, bind_rows, step,
+          evaluate, forward, gradient, apply, get_weights, set_weights, get_state, set_state };
