@@ -137,7 +137,6 @@ void cpni_worker_give_back(struct cpni_worker_core *core, struct cpni_attempt *a
                            struct cpni_actions *actions);
 struct cpni_attempt *cpni_worker_attempt(struct cpni_worker_core *core, uint64_t serial);
 void cpni_worker_set_state(struct cpni_worker_core *core, struct cpni_attempt *attempt, enum cpni_attempt_state state);
-void cpni_worker_free_slot(struct cpni_worker_core *core, const struct cpni_attempt *attempt); /* that it ran in */
 void cpni_worker_drop(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions);
 void cpni_worker_drop_input(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions);
 

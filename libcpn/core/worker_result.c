@@ -151,7 +151,6 @@ void cpni_worker_finished(struct cpni_worker_core *core, const struct cpni_event
     if (attempt == NULL || attempt->state != CPNI_ATTEMPT_RUNNING) {
         return;
     }
-    cpni_worker_free_slot(core, attempt);
     if (cpni_hash_is_zero(&attempt->model) && event->code != CPN_ECANCELLED) {
         core->call_us += ((int64_t)event->timings.infer_us - core->call_us) / 8;
     }

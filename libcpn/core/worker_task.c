@@ -42,11 +42,22 @@ static uint32_t *counter(struct cpni_worker_core *core, enum cpni_attempt_state 
     }
 }
 
-/* Keeps the counters, the queue and the timeouts in step with the state. */
+static void free_slot(struct cpni_worker_core *core, const struct cpni_attempt *attempt)
+{
+    if (attempt->slot == CPNI_SLOT_ANY) {
+        core->ahead--;
+    } else {
+        core->slots[attempt->slot].attempt = NULL;
+    }
+}
+
+/* Keeps the counters, the slots, the queue and the timeouts in step with the state. */
 void cpni_worker_set_state(struct cpni_worker_core *core, struct cpni_attempt *attempt, enum cpni_attempt_state state)
 {
     if (attempt->state == CPNI_ATTEMPT_QUEUED) {
         DL_DELETE(core->queue, attempt);
+    } else if (attempt->state == CPNI_ATTEMPT_RUNNING) {
+        free_slot(core, attempt);
     }
     if (attempt->state != 0) {
         --*counter(core, attempt->state);
@@ -87,20 +98,8 @@ static void destroy(struct cpni_attempt *attempt)
     cpni_free(attempt);
 }
 
-void cpni_worker_free_slot(struct cpni_worker_core *core, const struct cpni_attempt *attempt)
-{
-    if (attempt->slot == CPNI_SLOT_ANY) {
-        core->ahead--;
-    } else {
-        core->slots[attempt->slot].attempt = NULL;
-    }
-}
-
 void cpni_worker_drop(struct cpni_worker_core *core, struct cpni_attempt *attempt, struct cpni_actions *actions)
 {
-    if (attempt->state == CPNI_ATTEMPT_RUNNING) {
-        cpni_worker_free_slot(core, attempt);
-    }
     cpni_worker_set_state(core, attempt, 0);
     cpni_worker_drop_input(core, attempt, actions);
     HASH_DELETE(hs, core->by_serial, attempt);
@@ -130,9 +129,6 @@ void cpni_worker_give_back(struct cpni_worker_core *core, struct cpni_attempt *a
         cpni_worker_return(core, &attempt->key.task, attempt->key.number, attempt->term, code, text, actions);
         cpni_worker_drop(core, attempt, actions);
         return;
-    }
-    if (attempt->state == CPNI_ATTEMPT_RUNNING) {
-        core->slots[attempt->slot].attempt = NULL;
     }
     cpni_worker_conclude(core, attempt, code, CPNI_FAILURE_NODE, text, actions);
 }
