@@ -60,7 +60,7 @@ void cpni_mblob_unref(struct cpni_master_core *core, struct cpni_mblob *blob)
         return;
     }
     core->spool_bytes -= blob->size;
-    if (blob->files == 0 && blob->here && core->out != NULL) {
+    if (blob->files == 0 && core->out != NULL) { /* also one that came whole a moment ago and was not yet noticed */
         struct cpni_action *action = cpni_actions_add(core->out, CPNI_ACT_DISK);
         if (action != NULL) {
             action->disk.op = CPNI_DISK_REMOVE;
