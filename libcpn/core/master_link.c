@@ -215,6 +215,9 @@ static void welcome(struct cpni_master_core *core, struct cpni_mconn *conn, cons
 static void attach_bulk(struct cpni_master_core *core, struct cpni_mlink *link, struct cpni_mconn *conn)
 {
     if (link->bulk != NULL && link->bulk != conn) {
+        /* Which of the two is the living one is not sure: a HELLO of a broken connection may arrive after that of the next one. If it is
+         * the other, it says HELLO again; nothing else would tell it, for a bulk connection has no heartbeat. */
+        cpni_mconn_resync(core, link->bulk, CPN_EAGAIN, "another connection of this process said HELLO");
         cpni_mconn_drop(core, link->bulk);
     }
     conn->link = link;
