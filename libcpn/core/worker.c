@@ -303,7 +303,7 @@ static void stop(struct cpni_worker_core *core, bool returning, struct cpni_acti
 static void end_if_drained(struct cpni_worker_core *core, struct cpni_actions *actions)
 {
     bool busy = core->running + core->importing + core->fetching + core->queued != 0;
-    bool owes = core->unacked != 0 && cpni_uplink_ready(&core->uplink);
+    bool owes = core->unacked != 0 && (cpni_uplink_ready(&core->uplink) || core->uplink.control.hellos != 0);
     if (core->stops == 0 || core->stopped || (core->stops == 1 && (busy || owes))) {
         return;
     }

@@ -430,6 +430,24 @@ static void an_input_that_never_comes_is_handed_back(void **state)
     assert_true(returned);
 }
 
+static void what_is_handed_back_before_the_welcome_is_said_after_it(void **state)
+{
+    struct steps *s = *state;
+    steps_join(s);
+    struct cpni_msg msg = task(1, 1);
+    msg.task.input_root = fake_root(50);
+    msg.task.input_size = MIB;
+    steps_msg(s, &msg);
+    assert_int_equal(hello(s)->attempts_count, 1); /* the master takes it from this that the attempt lives */
+    steps_stop(s);
+    assert_null(steps_sent(s, CPNI_MSG_RETURN, 0));
+    steps_welcome(s, CPNI_CONN_CONTROL);
+    assert_int_equal(steps_sent(s, CPNI_MSG_RESULT, 0)->result.failure, CPNI_FAILURE_NODE);
+    assert_true(steps_sent(s, CPNI_MSG_CREDIT, 0)->credit.draining);
+    ack(s, 1);
+    assert_non_null(steps_act(s, CPNI_ACT_STOPPED, 0));
+}
+
 static void a_large_image_goes_into_the_store_first(void **state)
 {
     struct steps *s = *state;
@@ -617,6 +635,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(credit_grows_for_tasks_shorter_than_the_way, setup, teardown),
         cmocka_unit_test_setup_teardown(a_large_input_is_fetched_first_and_removed_after, setup, teardown),
         cmocka_unit_test_setup_teardown(an_input_that_never_comes_is_handed_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_handed_back_before_the_welcome_is_said_after_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_large_image_goes_into_the_store_first, setup, teardown),
         cmocka_unit_test_setup_teardown(draining_finishes_hands_back_and_says_goodbye, setup, teardown),
         cmocka_unit_test_setup_teardown(draining_without_a_master_waits_for_nobody, setup, teardown),
