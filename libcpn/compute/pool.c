@@ -277,8 +277,10 @@ void cpni_pool_close(struct cpni_pool *pool)
     }
     pthread_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < count; i++) {
+        pthread_join(pool->slots[i].thread, NULL);
+    }
+    for (uint32_t i = 0; i < count; i++) { /* not before all have ended: a handler that asks whether it is cancelled looks at every slot */
         struct cpni_slot *slot = &pool->slots[i];
-        pthread_join(slot->thread, NULL);
         close(slot->wake_fd);
         cpni_run_free(slot->own);
         cpni_run_free(slot->run);
