@@ -70,7 +70,7 @@ bool cpni_mnode_backend(const struct cpni_mnode *node, struct cpni_str backend, 
 {
     for (uint32_t i = 0; i < node->backend_count; i++) {
         struct cpni_str text = node->backends[i].text;
-        if (text.size < backend.size || memcmp(text.text, backend.text, backend.size) != 0) {
+        if (text.size < backend.size || backend.size == 0 || memcmp(text.text, backend.text, backend.size) != 0) {
             continue;
         }
         if (text.size == backend.size) {
