@@ -12,7 +12,7 @@
 
 #define CONNECT_MS 10000
 
-/* The client of the context in a file, welcomed by its master. The context lives as long as the program. */
+/* The client of the context in a file ("DIR/NAME"), welcomed by its master. The context lives as long as the program. */
 static inline struct cpn_client *connect_client(const char *path)
 {
     char detail[CPN_DETAIL] = "";
@@ -22,14 +22,18 @@ static inline struct cpn_client *connect_client(const char *path)
     if (cpn_context_load(path, &context, detail) < 0) {
         fail("%s", detail);
     }
+    char *spool = strdup(path); /* beside the context: on the tmpfs, as everything that is measured */
+    *strrchr(spool, '/') = 0;
     options.context = context;
     options.name = "bench";
+    options.spool_dir = spool;
     if (cpn_client_open(&options, &client, detail) < 0) {
         fail("%s", detail);
     }
     if (cpn_client_connect(client, CONNECT_MS) < 0) {
         fail("%s", cpn_client_detail(client));
     }
+    free(spool);
     return client;
 }
 
