@@ -159,7 +159,7 @@ static void tell_first(const struct cpn_master *master, const struct arguments *
     printf("Made a new network '%s' in %s.\n\n", cpn_master_name(master), arguments->data);
     printf("You are its administrator; the context is %s (keep it secret).\n", first->context);
     if (!first->context_is_default) {
-        printf("Use it with: cpn --context %s …  or  export CPN_CONTEXT=%s\n", first->context, first->context);
+        printf("Use it with: cpn COMMAND --context %s  or  export CPN_CONTEXT=%s\n", first->context, first->context);
     }
     printf("\nOn each machine that is to work, within one hour:\n  cpn-worker --data ./w1 --join '%s'\n", first->nodes.text);
     printf("\nFor each other person (or account), within one hour:\n  cpn join '%s'\n", first->users.text);
