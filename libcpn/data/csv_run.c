@@ -52,7 +52,7 @@ static inline int decimal(const char *at, const char *stop, float *to)
     uint64_t m = 0, word;
     const char *digits = at + negative, *point = cpni_number_digits(digits, &m), *p = point + 1;
     size_t fraction = (size_t)(stop - p);
-    if (*point != '.' || fraction - 1 >= 18 || (size_t)(point - digits) + fraction > 19) {
+    if (*point != '.' || fraction - 1 >= 19 || (size_t)(point - digits) + fraction - (*digits == '0') > 19) {
         return 0;
     }
     for (; stop - p > 8; p += 8) {

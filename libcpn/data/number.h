@@ -17,11 +17,12 @@ enum cpni_number { CPNI_NUMBER_OK, CPNI_NUMBER_NOT_ONE, CPNI_NUMBER_TOO_LARGE };
  * TOO_LARGE: no float32 is that large. */
 enum cpni_number cpni_number_parse(const char *text, size_t size, float *out);
 
-extern const double cpni_powers_of_ten[23]; /* 10^0 to 10^22, all exact */
+extern const double cpni_powers_of_ten[23];   /* 10^0 to 10^22, all exact */
+extern const double cpni_fractions_of_ten[23]; /* 10^0 to 10^-22, rounded */
 
-/* m * 10^exponent as a float, if that can be known without long arithmetic. 19 digits fit m. Three roundings (m, the
- * product, nothing else: the power is exact) leave the double within 2 units of its last place; unless a float's
- * midpoint lies that near, the float is the right one. */
+/* m * 10^exponent as a float, if that can be known without long arithmetic. 19 digits fit m. Three roundings (of m, of a
+ * negative power, of the product) leave the double within 3 units of its last place; unless a float's midpoint lies that
+ * near, the float is the right one. */
 static inline int cpni_number_scale(uint64_t m, int exponent, float *out)
 {
     double value = (double)m;
@@ -29,7 +30,7 @@ static inline int cpni_number_scale(uint64_t m, int exponent, float *out)
         if (exponent < -22) {
             return m == 0 ? (*out = 0, 1) : 0;
         }
-        value /= cpni_powers_of_ten[-exponent];
+        value *= cpni_fractions_of_ten[-exponent];
     } else {
         if (exponent > 22) {
             return m == 0 ? (*out = 0, 1) : 0;
@@ -104,7 +105,7 @@ static inline const char *cpni_number_fast(const char *p, float *out)
         exponent = -(int)(p - fraction);
         count += (size_t)(p - fraction);
     }
-    if (count == 0 || count > 19 || p - start > 64) {
+    if (count == 0 || count - (*digits == '0') > 19 || p - start > 64) {
         return NULL;
     }
     if ((*p | 32) == 'e') {
