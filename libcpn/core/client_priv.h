@@ -32,6 +32,7 @@ struct cpni_submission {
     struct cpni_msg msg; /* SUBMIT; texts lie in `block` */
     void *block;
     bool sent_once;
+    uint64_t sent_term; /* the first in which it was sent and not turned away; 0: none */
     bool has_input; /* counts as a user of its input blob, has_image: of its image */
     bool has_image;
     bool refetched; /* the master had lost the image once: it was asked for the task again */

@@ -231,9 +231,11 @@ void cpni_client_send_tasks(struct cpni_client_core *core, struct cpni_actions *
         struct cpni_submission *submission = core->waiting;
         struct cpni_msg msg = submission->msg;
         msg.submit.deadline_ms = left_ms(core, submission);
+        msg.submit.sent_term = submission->sent_term;
         cpni_uplink_send(&core->uplink, actions, &msg);
         set_state(core, submission, CPNI_SUBMISSION_SENT);
         submission->sent_once = true;
+        submission->sent_term = submission->sent_term != 0 ? submission->sent_term : core->uplink.term;
         cpni_log(actions, CPNI_LOG_TASK_SUBMITTED, &(struct cpni_log_about){ .task = &submission->task }, "%u under way", (unsigned)core->sent);
     }
 }
@@ -299,6 +301,7 @@ void cpni_client_busy(struct cpni_client_core *core, const struct cpni_msg_busy 
     uint32_t retry_ms = msg->retry_ms != 0 ? msg->retry_ms : CPNI_BUSY_RETRY_MS;
     int64_t at_us = core->now.mono_us + (int64_t)retry_ms * 1000 + jitter_us(&msg->task, retry_ms);
     set_state(core, submission, CPNI_SUBMISSION_WAITING);
+    submission->sent_term = 0; /* it did not run */
     core->resume_us = at_us > core->resume_us ? at_us : core->resume_us;
     core->window = core->sent > 1 ? core->sent : 1;
     cpni_log(actions, CPNI_LOG_TASK_BUSY, &(struct cpni_log_about){ .task = &msg->task }, "again in %u ms", (unsigned)retry_ms);

@@ -93,6 +93,7 @@ int cpni_master_core_new(const struct cpni_master_config *config, const struct c
     core->now = *now;
     core->beat_us = now->mono_us + core->heartbeat_us;
     core->stats_us = INT64_MAX;
+    core->claims_us = now->mono_us + (int64_t)CPNI_CLAIM_MS * 1000;
     core->settle_us = config->settle ? now->mono_us + core->gone_us : 0;
     *out = core;
     return 0;
@@ -266,6 +267,9 @@ static void timers(struct cpni_master_core *core)
         cpni_transfer_tick(core->transfer, &core->now, core->out);
     }
     settle(core);
+    if (core->now.mono_us >= core->claims_us) {
+        cpni_msubmit_withheld(core);
+    }
 }
 
 static void take(struct cpni_master_core *core, const struct cpni_event *event)
@@ -386,6 +390,9 @@ int64_t cpni_master_core_deadline(const struct cpni_master_core *core)
     }
     if (core->conns != NULL || core->tokens != NULL) {
         at = earlier(at, core->beat_us);
+    }
+    if (core->tasks != NULL) {
+        at = earlier(at, core->claims_us);
     }
     if (core->settle_us != 0) {
         at = earlier(at, core->settle_us);

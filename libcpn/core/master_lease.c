@@ -90,6 +90,7 @@ void cpni_mlease_place(struct cpni_master_core *core, struct cpni_mtask *task, s
 void cpni_mlease_take(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mnode *node, uint32_t attempt)
 {
     hold(task, node, CPNI_SERVICE_US);
+    task->withheld = false;
     task->attempt = attempt;
     task->last_attempt = attempt > task->last_attempt ? attempt : task->last_attempt;
     task->state = CPNI_JOB_RUNNING;

@@ -189,8 +189,8 @@ static bool place_of_flow(struct cpni_master_core *core, struct cpni_mflow *flow
     }
     struct cpni_mtask *task = flow->tasks;
     for (unsigned i = 0; task != NULL && i < CPNI_SCAN_TASKS; i++, task = task->next) {
-        bool free;
-        struct cpni_mheld *held = choose(core, task, &free);
+        bool free = true;
+        struct cpni_mheld *held = task->withheld ? NULL : choose(core, task, &free);
         if (held != NULL) {
             cpni_msched_unqueue(core, task);
             cpni_mlease_place(core, task, held);
@@ -279,7 +279,9 @@ void cpni_msched_why(struct cpni_master_core *core, const struct cpni_mtask *tas
     const struct cpni_mversion *version = task->version;
     struct census census = take_census(core, version);
     struct cpni_str backend = version->manifest.backend;
-    if (core->settle_us != 0) {
+    if (task->withheld) {
+        snprintf(text, CPNI_TASK_TEXT, "it may run only once, and the master, just restarted, waits for the node that may have it");
+    } else if (core->settle_us != 0) {
         snprintf(text, CPNI_TASK_TEXT, "the master has just started and waits for its nodes");
     } else if (census.online == 0) {
         snprintf(text, CPNI_TASK_TEXT, "no node is online");

@@ -223,6 +223,7 @@ struct cpni_mtask {
     bool annotate;
     uint32_t priority;
     uint32_t max_attempts; /* 0: the network's */
+    bool withheld; /* an earlier master may have run it, and it may run once: it waits for who reports it, and is not placed */
     int64_t accepted_us, queued_us, placed_us, started_us;
     uint64_t waited_us; /* in the queue, over all attempts */
     int64_t deadline_us;
@@ -350,6 +351,7 @@ struct cpni_master_core {
     uint32_t link_count, last_number, last_node, last_serial, version_count, parked_count, publish_count;
     uint64_t last_link, last_ticket, last_publish, pass;
     uint64_t task_bytes, spool_bytes, claim_bytes;
+    int64_t claims_us; /* until then nodes may report work of an earlier term; INT64_MAX: that is over */
     int64_t awake_us; /* when the master last awoke from a pause of its own */
     int64_t beat_us, stats_us; /* next; INT64_MAX: none */
     int64_t settle_us;         /* until then nothing is placed; 0: settled */
@@ -483,6 +485,7 @@ void cpni_mpublish_free(struct cpni_master_core *core, struct cpni_mpublish *pub
 /* ---- tasks (master_task.c, master_submit.c) ---- */
 
 void cpni_msubmit_queue(struct cpni_master_core *core, struct cpni_mtask *task); /* its input is here; may free the task */
+void cpni_msubmit_withheld(struct cpni_master_core *core); /* the time is over: nobody has them */
 void cpni_msubmit_requeue(struct cpni_master_core *core, struct cpni_mtask *task); /* its lease is over; may free the task */
 void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit);
 struct cpni_mtask *cpni_mtask_find(const struct cpni_master_core *core, const struct cpn_id *id);

@@ -217,9 +217,38 @@ void cpni_msubmit_queue(struct cpni_master_core *core, struct cpni_mtask *task)
     }
 }
 
-static void start(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mlink *from)
+/* A task that may run only once, and that an earlier master may have placed: it goes on where it is, or nowhere (DESIGN §6). */
+static void withhold(struct cpni_master_core *core, struct cpni_mtask *task)
+{
+    if (core->claims_us == INT64_MAX) {
+        cpni_mtask_end(core, task, CPN_ENODELOST, CPNI_FAILURE_NODE,
+                       "the master was restarted, no node reports the task, and it may run only once");
+        return;
+    }
+    task->withheld = true;
+    cpni_msched_queue(core, task, false);
+}
+
+void cpni_msubmit_withheld(struct cpni_master_core *core)
+{
+    core->claims_us = INT64_MAX;
+    struct cpni_mtask *task, *next;
+    HASH_ITER(hh, core->tasks, task, next) {
+        if (task->withheld && task->state == CPNI_JOB_QUEUED) {
+            cpni_msched_unqueue(core, task);
+            task->state = CPNI_JOB_PLACED; /* in no list */
+            withhold(core, task);
+        }
+    }
+}
+
+static void start(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mlink *from, bool sent_earlier)
 {
     if (cpni_mclaim_adopt(core, task)) {
+        return;
+    }
+    if (task->max_attempts == 1 && sent_earlier) {
+        withhold(core, task);
         return;
     }
     if (task->input_blob != NULL && !task->input_blob->here) {
@@ -258,5 +287,5 @@ void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const 
         struct cpni_log_about about = cpni_mabout_task(core, task);
         cpni_log(core->out, CPNI_LOG_TASK_ACCEPTED, &about, "%llu bytes", (unsigned long long)task->input_size);
     }
-    start(core, task, conn->link);
+    start(core, task, conn->link, submit->sent_term != 0 && submit->sent_term != core->config.term);
 }

@@ -102,10 +102,11 @@
     F(1, U32, role) F(2, STR, name) F(3, KEY, key)
 
 /* Either input (inline) or input_root + input_size (a blob that the client serves until RECEIVED). deadline_ms from now; 0: none.
- * max_attempts: 0 is the master's K; 1 is at most once. */
+ * max_attempts: 0 is the master's K; 1 is at most once. sent_term: in which term it was sent before (and not answered with BUSY); 0: never.
+ * A later master that knows nothing of it cannot tell whether it ran. */
 #define CPNI_FIELDS_SUBMIT(F, L) \
     F(1, ID, task) F(2, STR, model) F(3, FRAME, input) F(4, HASH, input_root) F(5, U64, input_size) F(6, STR, input_name) \
-    F(7, BOOL, annotate) F(8, U32, priority) F(9, U32, deadline_ms) F(10, U32, max_attempts)
+    F(7, BOOL, annotate) F(8, U32, priority) F(9, U32, deadline_ms) F(10, U32, max_attempts) F(11, U64, sent_term)
 #define CPNI_FIELDS_ACCEPTED(F, L) \
     F(1, ID, task) F(2, STR, model) F(3, U32, version)
 #define CPNI_FIELDS_BUSY(F, L) \

@@ -311,6 +311,61 @@ static void what_nobody_claims_ends(void **state)
     fixture_close(&n.f);
 }
 
+static struct cpni_msg once_of(unsigned id, uint64_t sent_term)
+{
+    struct cpni_msg submit = submit_of(an_id(id), "echo");
+    submit.submit.max_attempts = 1;
+    submit.submit.sent_term = sent_term;
+    return submit;
+}
+
+static void what_may_run_once_is_not_placed_by_the_next_master(void **state)
+{
+    (void)state;
+    struct net n;
+    net_open(&n, true);
+    join_worker(&n.f, &n.w1, 4);
+    say(&n.f, &n.ann, once_of(1, 6)); /* sent to the master before */
+    say(&n.f, &n.ann, once_of(2, 6));
+    say(&n.f, &n.ann, once_of(3, 7)); /* to this one: lost on the way */
+    say(&n.f, &n.ann, once_of(4, 0));
+    struct cpni_msg beat = { .type = CPNI_MSG_BEAT };
+    unsigned placed = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        tick(&n.f, SECOND);
+        for (unsigned k = 0; sent(&n.f, &n.w1, CPNI_MSG_TASK, k) != NULL; k++) {
+            assert_in_range(sent(&n.f, &n.w1, CPNI_MSG_TASK, k)->task.task.bytes[4], 3, 4);
+            placed++;
+        }
+        say(&n.f, &n.w1, beat);
+        say(&n.f, &n.ann, beat);
+    }
+    assert_int_equal(placed, 2);
+    struct cpni_rec_ATTEMPT runs = { .task = an_id(1), .attempt = 1, .term = 6 };
+    struct cpni_rec_TEXT handler = { .text = cpni_str("echo") };
+    say(&n.f, &n.w2, hello_with(&n.w2, &runs, &handler));
+    welcomed(&n.f, &n.w2);
+    assert_true(logged(&n.f, "CPN-TASK-ADOPTED"));
+    bool lost = false;
+    for (unsigned i = 0; i < 7; i++) {
+        tick(&n.f, SECOND);
+        const struct cpni_msg *result = sent(&n.f, &n.ann, CPNI_MSG_RESULT, 0);
+        if (result != NULL) {
+            assert_int_equal(result->result.code, CPN_ENODELOST);
+            assert_int_equal(result->result.task.bytes[4], 2);
+            assert_false(lost);
+            lost = true;
+        }
+        say(&n.f, &n.w1, beat);
+        say(&n.f, &n.w2, beat);
+        say(&n.f, &n.ann, beat);
+    }
+    assert_true(lost);
+    say(&n.f, &n.ann, once_of(5, 6)); /* so late that there is nothing to wait for */
+    assert_int_equal(sent(&n.f, &n.ann, CPNI_MSG_RESULT, 0)->result.code, CPN_ENODELOST);
+    fixture_close(&n.f);
+}
+
 static void settling_ends_when_the_last_node_is_back(void **state)
 {
     (void)state;
@@ -346,6 +401,7 @@ int main(void)
         cmocka_unit_test(running_attempts_are_adopted_under_the_new_term),
         cmocka_unit_test(results_wait_for_the_client_that_asks),
         cmocka_unit_test(what_nobody_claims_ends),
+        cmocka_unit_test(what_may_run_once_is_not_placed_by_the_next_master),
         cmocka_unit_test(settling_ends_when_the_last_node_is_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
