@@ -258,7 +258,7 @@ void cpni_mlease_inventory(struct cpni_master_core *core, struct cpni_mnode *nod
     for (; left != 0; left--) {
         struct cpni_mtask *before = task->prev;
         if (task->confirmed != number && task->state != CPNI_JOB_FETCHING) {
-            cpni_mlease_again(core, task, false, "it never arrived");
+            cpni_mlease_again(core, task, true, "the node does not have it"); /* perhaps it never arrived, perhaps its RETURN was lost */
         }
         task = before;
     }
