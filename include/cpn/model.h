@@ -18,7 +18,7 @@ extern "C" {
 struct cpn_client;
 struct cpn_model;
 
-/* Read and check a bundle directory: the manifest and every file (each is hashed once, which takes about a second per GiB). CPN_ENOTFOUND, CPN_EBADINPUT (which
+/* Read and check a bundle directory: the manifest, and that every file is there (they are hashed when the model is published). CPN_ENOTFOUND, CPN_EBADINPUT (which
  * field or file, and what was expected), CPN_ENOTSUP (built without JSON), CPN_EIO. */
 int cpn_model_open(const char *dir, struct cpn_model **out, char *detail);
 void cpn_model_free(struct cpn_model *model); /* NULL is fine */

@@ -80,6 +80,23 @@ static uint64_t spool_bytes(const struct cpni_msg_submit *submit)
     return submit->input == NULL && !cpni_mhash_zero(&submit->input_root) ? submit->input_size : 0;
 }
 
+/* For now: the client submits it again. */
+static void turn_away(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit, const char *what)
+{
+    const struct cpni_midentity *user = conn->link->identity;
+    struct cpni_msg msg = { .type = CPNI_MSG_BUSY };
+    msg.busy.task = submit->task;
+    msg.busy.retry_ms = CPNI_BUSY_RETRY_MS;
+    msg.busy.text = cpni_str(what);
+    cpni_mconn_send(core, conn, &msg);
+    if (core->busy_logged_us == 0 || core->now.mono_us - core->busy_logged_us >= 1000000) {
+        core->busy_logged_us = core->now.mono_us;
+        struct cpni_log_about about = cpni_mabout_user(core, user);
+        cpni_log(core->out, CPNI_LOG_QUEUE_FULL, &about, "%s: %u tasks of the user, %u in all", what, user->tasks,
+                 HASH_COUNT(core->tasks));
+    }
+}
+
 static bool busy(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit)
 {
     const struct cpni_midentity *user = conn->link->identity;
@@ -99,21 +116,10 @@ static bool busy(struct cpni_master_core *core, struct cpni_mconn *conn, const s
     } else if (core->stopping) {
         what = "the master is stopping";
     }
-    if (what == NULL) {
-        return false;
+    if (what != NULL) {
+        turn_away(core, conn, submit, what);
     }
-    struct cpni_msg msg = { .type = CPNI_MSG_BUSY };
-    msg.busy.task = submit->task;
-    msg.busy.retry_ms = CPNI_BUSY_RETRY_MS;
-    msg.busy.text = cpni_str(what);
-    cpni_mconn_send(core, conn, &msg);
-    if (core->busy_logged_us == 0 || core->now.mono_us - core->busy_logged_us >= 1000000) {
-        core->busy_logged_us = core->now.mono_us;
-        struct cpni_log_about about = cpni_mabout_user(core, user);
-        cpni_log(core->out, CPNI_LOG_QUEUE_FULL, &about, "%s: %u tasks of the user, %u in all", what, user->tasks,
-                 HASH_COUNT(core->tasks));
-    }
-    return true;
+    return what != NULL;
 }
 
 static bool sane(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_submit *submit)
@@ -270,6 +276,11 @@ void cpni_msubmit(struct cpni_master_core *core, struct cpni_mconn *conn, const 
         return;
     }
     struct cpni_mversion *version = cpni_mversion_resolve(core, submit->model, text);
+    if (version == NULL && core->settle_us != 0) {
+        /* A callback's model is known with its node, which may be on its way back. */
+        turn_away(core, conn, submit, "the nodes are not all back yet, and none that is here knows this model");
+        return;
+    }
     if (version == NULL) {
         refuse(core, conn, submit, CPN_ENOTFOUND, text);
         return;

@@ -152,6 +152,7 @@ void cpn_client_close(struct cpn_client *client)
     }
     cpni_client_core_free(client->core);
     cpni_actions_free(&client->actions);
+    cpni_free(client->removals);
     cpni_loop_close(client->loop);
     cpni_context_unref(client->zmq);
     cpni_free(client);
@@ -189,6 +190,42 @@ int cpni_client_job(struct cpn_client *client, struct cpni_blob_job *job, cpni_c
         cpni_free(note);
     }
     return rc;
+}
+
+/* ---- removals ---- */
+
+void cpni_client_remove(struct cpn_client *client, const struct cpni_act_disk *act)
+{
+    struct cpn_hash *list = NULL;
+    if (client->importing != 0) {
+        list = cpni_realloc(client->removals, (client->removal_count + 1) * sizeof *list);
+    }
+    if (list == NULL) {
+        cpni_disk_carry(&client->disk, act);
+        return;
+    }
+    client->removals = list;
+    list[client->removal_count++] = act->root;
+}
+
+void cpni_client_keep(struct cpn_client *client, const struct cpn_hash *root)
+{
+    for (size_t i = 0; i < client->removal_count;) {
+        if (memcmp(&client->removals[i], root, sizeof *root) == 0) {
+            client->removals[i] = client->removals[--client->removal_count];
+        } else {
+            i++;
+        }
+    }
+}
+
+void cpni_client_imported(struct cpn_client *client)
+{
+    client->importing--;
+    while (client->importing == 0 && client->removal_count != 0) {
+        const struct cpni_act_disk act = { .op = CPNI_DISK_REMOVE, .root = client->removals[--client->removal_count] };
+        cpni_disk_carry(&client->disk, &act);
+    }
 }
 
 /* ---- rounds ---- */
@@ -295,7 +332,12 @@ static void carry(struct cpn_client *client, const struct cpni_action *action)
         cpni_peer_carry(client->peer, action);
         break;
     case CPNI_ACT_DISK:
-        if (cpni_client_spool(client) == 0) {
+        if (cpni_client_spool(client) < 0) {
+            break;
+        }
+        if (action->disk.op == CPNI_DISK_REMOVE) {
+            cpni_client_remove(client, &action->disk);
+        } else {
             cpni_disk_carry(&client->disk, &action->disk);
         }
         break;

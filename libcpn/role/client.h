@@ -55,6 +55,9 @@ struct cpn_client {
     struct cpn_task **completed_end;
     struct cpni_ask *ask;
     uint64_t next_request;
+    size_t importing;          /* inputs on their way into the spool */
+    struct cpn_hash *removals; /* what the core wanted removed meanwhile: see cpni_client_remove() */
+    size_t removal_count;
     uint64_t chunk_bytes; /* sent so far */
     struct cpni_progress progress;
     bool more;            /* the last round left something */
@@ -116,6 +119,12 @@ struct cpni_client_job {
     void *user;
 };
 int cpni_client_job(struct cpn_client *client, struct cpni_blob_job *job, cpni_client_answer_fn *fn, void *user);
+
+/* The same photo may be imported again while the core has its blob removed for an earlier task: the import finds it there, and then it
+ * goes. So removals wait while an import is under way, and one whose blob is wanted again is forgotten. */
+void cpni_client_remove(struct cpn_client *client, const struct cpni_act_disk *act);
+void cpni_client_keep(struct cpn_client *client, const struct cpn_hash *root);
+void cpni_client_imported(struct cpn_client *client);
 
 /* task.c, called by the round. */
 void cpni_task_result(struct cpn_client *client, const struct cpni_msg_result *result);

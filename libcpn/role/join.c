@@ -91,6 +91,26 @@ static int enrol(struct cpn_context *context, const struct cpni_joinline *line, 
     return rc;
 }
 
+/* An earlier try may have enrolled our keys, though its answer was lost: then the master admits them, whatever became of the token. Any
+ * answer but "key not enrolled" says so; what it thinks of a client under a node's key does not matter here. */
+static bool enrolled_before(struct cpn_context *context, const char *name, int timeout_ms)
+{
+    struct cpn_client *client = NULL;
+    struct cpn_client_options options = CPN_CLIENT_OPTIONS_INIT;
+    options.context = context;
+    options.name = name;
+    int rc = cpn_client_open(&options, &client, NULL);
+    if (rc == 0) {
+        rc = cpn_client_connect(client, timeout_ms);
+        cpn_client_close(client);
+    }
+    if (rc == 0 || rc == CPN_EDENIED) {
+        snprintf(context->name, sizeof context->name, "%s", name);
+        context->joined = true;
+    }
+    return context->joined;
+}
+
 int cpn_context_join(const char *text, const char *name, enum cpn_role role, const char *path, int timeout_ms, struct cpn_context **out,
                      char *detail)
 {
@@ -102,6 +122,7 @@ int cpn_context_join(const char *text, const char *name, enum cpn_role role, con
         *out = context;
         return 0;
     }
+    const bool again = rc == CPN_ESTATE;
     if ((rc != CPN_ENOTFOUND && rc != CPN_ESTATE) || (rc = cpni_keys_init()) < 0) {
         return rc;
     }
@@ -116,6 +137,9 @@ int cpn_context_join(const char *text, const char *name, enum cpn_role role, con
     if (rc == 0) {
         gethostname(host, sizeof host - 1);
         rc = enrol(context, &line, name != NULL ? name : host, timeout_ms, detail);
+        if (rc == CPN_ETOKEN && again && enrolled_before(context, name != NULL ? name : host, timeout_ms)) {
+            rc = 0;
+        }
         if (rc == 0) {
             rc = cpni_context_save(context, path, true, detail);
         }

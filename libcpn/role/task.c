@@ -69,19 +69,19 @@ static void spooled(struct cpn_client *client, void *user, struct cpni_blob_answ
     struct cpn_task *task = NULL;
     HASH_FIND(hh, client->tasks, user, sizeof(struct cpn_id), task);
     cpni_free(user);
-    if (task == NULL || task->complete) {
-        return; /* freed or cancelled meanwhile */
-    }
-    if (answer->status < 0) {
+    if (task != NULL && !task->complete && answer->status < 0) {
         fail(task, answer->status, answer->detail);
-        return;
+    } else if (task != NULL && !task->complete) { /* else freed or cancelled meanwhile */
+        task->submit.input_root = answer->root;
+        task->submit.input_size = answer->info.size;
+        int rc = hand_to_core(task);
+        if (rc < 0) {
+            fail(task, rc, cpn_strerror(rc));
+        } else {
+            cpni_client_keep(client, &answer->root);
+        }
     }
-    task->submit.input_root = answer->root;
-    task->submit.input_size = answer->info.size;
-    int rc = hand_to_core(task);
-    if (rc < 0) {
-        fail(task, rc, cpn_strerror(rc));
-    }
+    cpni_client_imported(client);
 }
 
 static int spool_input(struct cpn_task *task, struct cpni_bytes *input)
@@ -91,6 +91,8 @@ static int spool_input(struct cpn_task *task, struct cpni_bytes *input)
     int rc = id != NULL ? cpni_client_job(task->client, &job, spooled, id) : CPN_ENOMEM;
     if (rc < 0) {
         cpni_free(id);
+    } else {
+        task->client->importing++;
     }
     return rc;
 }
@@ -277,16 +279,26 @@ void cpni_task_refused(struct cpn_client *client, const struct cpni_msg_refused 
 
 /* ---- the program's side ---- */
 
+/* By its id, because a done callback may free the task that is waited for. */
+static bool is_over(struct cpn_client *client, const struct cpn_id *id)
+{
+    struct cpn_task *task = NULL;
+    HASH_FIND(hh, client->tasks, id, sizeof *id, task);
+    return task == NULL || task->complete;
+}
+
 int cpn_task_wait(struct cpn_task *task, int timeout_ms)
 {
+    struct cpn_client *client = task->client;
+    const struct cpn_id id = task->id;
     const int64_t until_us = cpni_client_until(timeout_ms);
-    while (!task->complete) {
+    while (!is_over(client, &id)) {
         int left_ms = cpni_client_left_ms(until_us);
-        int rc = cpn_client_dispatch(task->client, left_ms);
+        int rc = cpn_client_dispatch(client, left_ms);
         if (rc < 0) {
             return rc;
         }
-        if (left_ms == 0 && !task->complete) {
+        if (left_ms == 0 && !is_over(client, &id)) {
             return CPN_ETIMEDOUT;
         }
     }

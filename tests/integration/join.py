@@ -50,6 +50,20 @@ class Join(NetworkTest):
         self.assertEqual(again.returncode, 4)
         self.one_line(again.stderr, "token")
 
+    def test_join_whose_answer_was_lost(self):
+        network = self.network
+        line = network.ok("token", "create", "--role", "user", "--name", "ann").stdout.strip()
+        network.ok("join", line, context=network.path("ann"))
+        with open(network.path("ann"), encoding="utf-8") as file:
+            text = file.read()
+        with open(network.path("ann"), "w", encoding="utf-8") as file:
+            file.write(text.replace("state joined", "state joining"))
+        network.master.kill()
+        network.start_master()
+        self.assertNotEqual(network.cpn("nodes", context=network.path("ann")).returncode, 0)
+        network.ok("join", line, context=network.path("ann"))
+        network.ok("nodes", context=network.path("ann"))
+
     def test_expired_token(self):
         line = self.network.ok("token", "create", "--role", "user", "--ttl", "1ms").stdout.strip()
         done = self.network.cpn("join", line, context=self.network.path("late"))

@@ -330,6 +330,41 @@ static void large_inputs_and_results_travel_as_blobs(void **state)
     free(input);
 }
 
+static void free_task(struct cpn_task *task, void *arg)
+{
+    assert_int_equal(cpn_task_code(task), 0);
+    ++*(int *)arg;
+    cpn_task_free(task);
+}
+
+/* The same photo again and again, each time imported into the spool while that of an earlier task is removed from it; and a callback that
+ * frees the task that is waited for. */
+static void the_same_large_input_many_times(void **state)
+{
+    struct network *network = *state;
+    enum { COUNT = 40 };
+    const size_t size = 300 * 1024;
+    unsigned char *input = calloc(1, size);
+    int done = 0;
+    for (int i = 0; i < COUNT; i++) {
+        struct cpn_task_options options = CPN_TASK_OPTIONS_INIT;
+        struct cpn_task *task;
+        options.model = "count";
+        options.data = input;
+        options.data_size = size;
+        options.done = free_task;
+        options.done_arg = &done;
+        assert_int_equal(cpn_client_submit(network->client, &options, &task), 0);
+        if (i % 4 == 3) {
+            assert_int_equal(cpn_task_wait(task, DEADLINE_MS), 0);
+        }
+    }
+    while (done < COUNT) {
+        assert_int_equal(cpn_client_dispatch(network->client, 100), 0);
+    }
+    free(input);
+}
+
 static void a_refused_input_is_final(void **state)
 {
     struct network *network = *state;
@@ -494,6 +529,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_callback_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_tasks_come_back_once_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_inputs_and_results_travel_as_blobs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_same_large_input_many_times, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_refused_input_is_final, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_unknown_model_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_callback_may_finish_later, set_up, tear_down),
