@@ -420,6 +420,23 @@ static void unreachable_master_is_reported_until_it_is_there(void **state)
     net_close(&net);
 }
 
+/* A name, where this machine knows one without asking a name server: a bare one has no /etc/hosts, and asking may take half a minute. */
+static const char *name_of_loopback(void)
+{
+    char line[256];
+    const char *name = "127.0.0.1";
+    FILE *hosts = fopen("/etc/hosts", "re");
+    while (hosts != NULL && fgets(line, sizeof line, hosts) != NULL) {
+        if (line[0] != '#' && strstr(line, "localhost") != NULL) {
+            name = "localhost";
+        }
+    }
+    if (hosts != NULL) {
+        fclose(hosts);
+    }
+    return name;
+}
+
 static void dealer_moves_to_another_endpoint_with_other_keys(void **state)
 {
     (void)state;
@@ -431,7 +448,7 @@ static void dealer_moves_to_another_endpoint_with_other_keys(void **state)
     net_admit_new(&net, &own);
     cpni_dealer_set_keys(dealer, &own);
     char endpoint[64];
-    snprintf(endpoint, sizeof endpoint, "tcp://localhost:%u", cpni_router_port(net.router));
+    snprintf(endpoint, sizeof endpoint, "tcp://%s:%u", name_of_loopback(), cpni_router_port(net.router));
     assert_int_equal(cpni_dealer_reconnect(dealer, endpoint), 0);
     expect_connected_at_last(&net, dealer); /* the name may mean ::1 first, where nobody listens */
     net_send_text(dealer, "enrolled");
