@@ -247,6 +247,11 @@ int cpni_client_core_step(struct cpni_client_core *core, const struct cpni_event
     return rc < 0 ? rc : actions->failed ? CPN_ENOMEM : 0;
 }
 
+bool cpni_client_core_holds(const struct cpni_client_core *core, const struct cpn_hash *root)
+{
+    return cpni_keep_has(&core->keep, root);
+}
+
 int64_t cpni_client_core_deadline(const struct cpni_client_core *core)
 {
     if (core->stopped) {

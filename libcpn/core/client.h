@@ -11,7 +11,8 @@
  * BYE (the master is gone for now; code and text say why), REFUSED with request 0 (for good: nothing more will be tried; tasks and requests are told as failed
  * after it).
  * A RESULT with image_root: the blob is in the store, and a DISK REMOVE of it follows in the same list; so the role queues its read of
- * it while it carries out the TELL. Blobs of inputs are removed in the same way when their task is over. */
+ * it while it carries out the TELL. Blobs of inputs are removed in the same way when their task is over.
+ * A SUBMIT may name a blob that a REMOVE of the same round is about: the role asks cpni_client_core_holds() when it carries a REMOVE out. */
 #ifndef CPNI_CORE_CLIENT_H
 #define CPNI_CORE_CLIENT_H
 
@@ -34,6 +35,7 @@ void cpni_client_core_free(struct cpni_client_core *core);
  * then nothing was taken. */
 int cpni_client_core_step(struct cpni_client_core *core, const struct cpni_event *event, const struct cpni_now *now,
                           struct cpni_actions *actions);
+bool cpni_client_core_holds(const struct cpni_client_core *core, const struct cpn_hash *root);
 int64_t cpni_client_core_deadline(const struct cpni_client_core *core);
 const char *cpni_client_core_check(const struct cpni_client_core *core);
 

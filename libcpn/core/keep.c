@@ -15,7 +15,7 @@ struct cpni_keep_blob {
     uint32_t users;
 };
 
-static struct cpni_keep_blob *find(struct cpni_keep *keep, const struct cpn_hash *root)
+static struct cpni_keep_blob *find(const struct cpni_keep *keep, const struct cpn_hash *root)
 {
     struct cpni_keep_blob *blob;
     HASH_FIND(hh, keep->blobs, root, sizeof *root, blob);
@@ -54,6 +54,11 @@ void cpni_keep_drop(struct cpni_keep *keep, const struct cpn_hash *root, struct 
     }
     HASH_DEL(keep->blobs, blob);
     cpni_free(blob);
+}
+
+bool cpni_keep_has(const struct cpni_keep *keep, const struct cpn_hash *root)
+{
+    return find(keep, root) != NULL;
 }
 
 void cpni_keep_free(struct cpni_keep *keep)

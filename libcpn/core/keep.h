@@ -16,6 +16,7 @@ struct cpni_keep {
 
 int cpni_keep_use(struct cpni_keep *keep, const struct cpn_hash *root); /* CPN_ENOMEM */
 void cpni_keep_drop(struct cpni_keep *keep, const struct cpn_hash *root, struct cpni_actions *actions);
+bool cpni_keep_has(const struct cpni_keep *keep, const struct cpn_hash *root);
 void cpni_keep_free(struct cpni_keep *keep); /* removes nothing */
 
 #endif

@@ -194,6 +194,13 @@ int cpni_client_job(struct cpn_client *client, struct cpni_blob_job *job, cpni_c
 
 /* ---- removals ---- */
 
+static void remove_now(struct cpn_client *client, const struct cpni_act_disk *act)
+{
+    if (!cpni_client_core_holds(client->core, &act->root)) {
+        cpni_disk_carry(&client->disk, act);
+    }
+}
+
 void cpni_client_remove(struct cpn_client *client, const struct cpni_act_disk *act)
 {
     struct cpn_hash *list = NULL;
@@ -201,22 +208,11 @@ void cpni_client_remove(struct cpn_client *client, const struct cpni_act_disk *a
         list = cpni_realloc(client->removals, (client->removal_count + 1) * sizeof *list);
     }
     if (list == NULL) {
-        cpni_disk_carry(&client->disk, act);
+        remove_now(client, act);
         return;
     }
     client->removals = list;
     list[client->removal_count++] = act->root;
-}
-
-void cpni_client_keep(struct cpn_client *client, const struct cpn_hash *root)
-{
-    for (size_t i = 0; i < client->removal_count;) {
-        if (memcmp(&client->removals[i], root, sizeof *root) == 0) {
-            client->removals[i] = client->removals[--client->removal_count];
-        } else {
-            i++;
-        }
-    }
 }
 
 void cpni_client_imported(struct cpn_client *client)
@@ -224,7 +220,7 @@ void cpni_client_imported(struct cpn_client *client)
     client->importing--;
     while (client->importing == 0 && client->removal_count != 0) {
         const struct cpni_act_disk act = { .op = CPNI_DISK_REMOVE, .root = client->removals[--client->removal_count] };
-        cpni_disk_carry(&client->disk, &act);
+        remove_now(client, &act);
     }
 }
 

@@ -121,9 +121,8 @@ struct cpni_client_job {
 int cpni_client_job(struct cpn_client *client, struct cpni_blob_job *job, cpni_client_answer_fn *fn, void *user);
 
 /* The same photo may be imported again while the core has its blob removed for an earlier task: the import finds it there, and then it
- * goes. So removals wait while an import is under way, and one whose blob is wanted again is forgotten. */
+ * goes. So removals wait while an import is under way, and one whose blob the core holds again when its turn comes is left out. */
 void cpni_client_remove(struct cpn_client *client, const struct cpni_act_disk *act);
-void cpni_client_keep(struct cpn_client *client, const struct cpn_hash *root);
 void cpni_client_imported(struct cpn_client *client);
 
 /* task.c, called by the round. */

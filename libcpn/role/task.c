@@ -77,8 +77,6 @@ static void spooled(struct cpn_client *client, void *user, struct cpni_blob_answ
         int rc = hand_to_core(task);
         if (rc < 0) {
             fail(task, rc, cpn_strerror(rc));
-        } else {
-            cpni_client_keep(client, &answer->root);
         }
     }
     cpni_client_imported(client);

@@ -5,6 +5,7 @@
 /* See fault_vfs.h. */
 #include "fault_vfs.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -19,6 +20,10 @@ struct fault_file {
 
 static sqlite3_vfs *real_vfs;
 static atomic_uint sync_delay_ms;
+static pthread_mutex_t hold_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hold_over = PTHREAD_COND_INITIALIZER;
+static int holding;   /* under hold_lock */
+static unsigned held; /* under hold_lock */
 static atomic_uint count, met;
 static atomic_uint fail_from, fail_to; /* counts; 0: none */
 static atomic_int fail_error;
@@ -61,8 +66,20 @@ static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
     return rc != SQLITE_OK ? rc : real_of(file)->pMethods->xTruncate(real_of(file), size);
 }
 
+static void wait_while_held(void)
+{
+    pthread_mutex_lock(&hold_lock);
+    held++;
+    while (holding) {
+        pthread_cond_wait(&hold_over, &hold_lock);
+    }
+    held--;
+    pthread_mutex_unlock(&hold_lock);
+}
+
 static int file_sync(sqlite3_file *file, int flags)
 {
+    wait_while_held();
     usleep(atomic_load(&sync_delay_ms) * 1000);
     int rc = meet(SQLITE_IOERR_FSYNC);
     return rc != SQLITE_OK ? rc : real_of(file)->pMethods->xSync(real_of(file), flags);
@@ -171,6 +188,22 @@ int fault_vfs_register(void)
 void fault_vfs_slow(unsigned sync_ms)
 {
     atomic_store(&sync_delay_ms, sync_ms);
+}
+
+void fault_vfs_hold(int hold)
+{
+    pthread_mutex_lock(&hold_lock);
+    holding = hold;
+    pthread_cond_broadcast(&hold_over);
+    pthread_mutex_unlock(&hold_lock);
+}
+
+unsigned fault_vfs_held(void)
+{
+    pthread_mutex_lock(&hold_lock);
+    unsigned now = held;
+    pthread_mutex_unlock(&hold_lock);
+    return now;
 }
 
 void fault_vfs_fail(unsigned nth, unsigned more, enum fault_vfs_error error)

@@ -15,6 +15,10 @@ int fault_vfs_register(void);
 /* Every sync takes so much longer. Any thread, as the rest. */
 void fault_vfs_slow(unsigned sync_ms);
 
+/* Every sync waits until this is called with 0; the number of those that wait at this moment. */
+void fault_vfs_hold(int hold);
+unsigned fault_vfs_held(void);
+
 /* The nth write, sync or truncation from now fails (1: the next; 0: none), and `more` of those after it. With "no space
  * left" or with an I/O error. */
 enum fault_vfs_error { FAULT_VFS_FULL, FAULT_VFS_IO };

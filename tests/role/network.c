@@ -241,6 +241,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct network *network = *state;
+    fault_vfs_hold(0); /* a test may have failed while it held */
     gate_release();
     cpn_client_close(network->client);
     cpn_worker_stop(network->worker);
@@ -332,6 +333,9 @@ static void large_inputs_and_results_travel_as_blobs(void **state)
 
 static void free_task(struct cpn_task *task, void *arg)
 {
+    if (cpn_task_code(task) != 0) {
+        fprintf(stderr, "%s\n", cpn_task_detail(task));
+    }
     assert_int_equal(cpn_task_code(task), 0);
     ++*(int *)arg;
     cpn_task_free(task);
@@ -466,21 +470,22 @@ static void a_slow_commit_delays_promises_and_nothing_else(void **state)
     struct network *network = *state;
     struct slow_promise promise = { .network = network, .code = 1 };
     pthread_t thread;
-    int answered = 0;
-    fault_vfs_slow(2000);
+    fault_vfs_hold(1);
     assert_int_equal(pthread_create(&thread, NULL, make_token, &promise), 0);
-    while (__atomic_load_n(&promise.done, __ATOMIC_SEQ_CST) == 0) {
+    while (fault_vfs_held() == 0) { /* the runner's timeout is the deadline */
+        assert_int_equal(cpn_client_dispatch(network->client, 10), 0);
+    }
+    for (int i = 0; i < 20; i++) {
         struct cpn_task *task = submit(network->client, "count", "x", 1, false);
         assert_int_equal(cpn_task_wait(task, DEADLINE_MS), 0);
         assert_int_equal(cpn_task_code(task), 0);
         assert_int_not_equal(state_of_node(network->client), CPN_NODE_GONE);
         cpn_task_free(task);
-        answered++;
     }
-    fault_vfs_slow(0);
+    assert_int_equal(__atomic_load_n(&promise.done, __ATOMIC_SEQ_CST), 0);
+    fault_vfs_hold(0);
     pthread_join(thread, NULL);
     assert_int_equal(promise.code, 0);
-    assert_true(answered > 20); /* one would do if tasks waited for the disk */
 }
 
 /* ---- a data directory is what it is, or refused ---- */
