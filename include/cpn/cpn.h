@@ -16,6 +16,7 @@
 #include <cpn/model.h>
 #include <cpn/options.h>
 #include <cpn/result.h>
+#include <cpn/session.h>
 #include <cpn/task.h>
 #include <cpn/types.h>
 #include <cpn/worker.h>

@@ -43,7 +43,8 @@ extern "C" {
     X(CPN_ECOPIED, -28, "two processes use one identity: data directory copied?")                                    \
     X(CPN_EINTERNAL, -29, "internal error")                                                                          \
     X(CPN_ESTATE, -30, "not possible in this state")                                                                 \
-    X(CPN_EDIVERGED, -31, "training diverged: the loss is not a number")
+    X(CPN_EDIVERGED, -31, "training diverged: the loss is not a number")                                             \
+    X(CPN_EFAILED, -32, "the session failed")
 
 enum cpn_error {
     CPN_OK = 0,

@@ -19,6 +19,7 @@
 #include "core/event.h"
 #include "proto/command.h"
 #include "proto/msg.h"
+#include "proto/session_spec.h"
 
 enum cpni_action_type {
     CPNI_ACT_SEND = 1,  /* a message to a connection */
@@ -32,6 +33,7 @@ enum cpni_action_type {
     CPNI_ACT_KILL,      /* worker: end a run at once; EV_FINISHED still answers */
     CPNI_ACT_MODEL,     /* worker: put the files in place, load, self-test; EV_MODEL answers */
     CPNI_ACT_UNMODEL,   /* worker: end its runners, remove its directory */
+    CPNI_ACT_TRAINER,   /* worker: something for the trainer process of a lane; EV_TRAINER answers */
     CPNI_ACT_TELL,      /* client: tell the program (ACCEPTED, RESULT, REPLY, PUBLISHED, DONE, REFUSED, BYE, WELCOME) */
     CPNI_ACT_LOG,       /* one line of the log; on a master of level INFO and above also a row of the event ring (EVENT command) */
     CPNI_ACT_STOPPED    /* the orderly end is complete: the role may close */
@@ -75,6 +77,28 @@ struct cpni_act_run {
     int64_t deadline_us; /* monotonic; 0: none */
 };
 
+enum cpni_trainer_op {
+    CPNI_TRAINER_PROBE = 1, /* can a trainer of this spec be made here: device, fingerprint */
+    CPNI_TRAINER_OPEN,      /* start a process for the lane, map the dataset, restore the state */
+    CPNI_TRAINER_ROUND,     /* one round */
+    CPNI_TRAINER_APPLY,     /* sync: the mean gradient of the step that the open ROUND waits for */
+    CPNI_TRAINER_CLOSE      /* end the process, within a batch, whatever it does: no answer, and none to what it still owed */
+};
+
+struct cpni_act_trainer {
+    enum cpni_trainer_op op;
+    uint64_t ticket; /* of the lane, chosen at OPEN (PROBE: of its own): names the process in what follows; EV_TRAINER has it */
+    uint32_t lane;
+    const struct cpni_session_spec *spec; /* PROBE, OPEN: borrowed for the carrying out */
+    struct cpn_hash dataset;              /* PROBE, OPEN: a whole blob of the node's store */
+    uint64_t train_rows;                  /* OPEN: as the session says; another split here is CPN_EBADINPUT */
+    struct cpn_hash state_root;           /* OPEN: a blob here; zero: fresh */
+    uint64_t round, steps;                /* ROUND */
+    struct cpni_bytes *vector;            /* ROUND: weights to begin from; APPLY: the gradient; NULL: none, and then */
+    struct cpn_hash vector_root;          /* ROUND: a blob here; zero: the lane's own weights */
+    bool evaluate, evaluate_after, state, exchange, replay; /* ROUND; replay: nothing but the end of it is wanted */
+};
+
 struct cpni_action {
     enum cpni_action_type type;
     union {
@@ -103,6 +127,7 @@ struct cpni_action {
         } admit;
         struct cpni_act_disk disk;
         struct cpni_act_run run;
+        struct cpni_act_trainer trainer;
         struct {
             uint64_t ticket;
         } kill;

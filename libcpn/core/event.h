@@ -41,10 +41,12 @@ enum cpni_event_type {
     CPNI_EV_DISK,         /* a blob job's answer */
     CPNI_EV_MODEL,        /* worker: a model's files were put in place, loaded and self-tested, or not */
     CPNI_EV_FINISHED,     /* worker: a run ended */
+    CPNI_EV_TRAINER,      /* worker: what the trainer of a lane came to */
     CPNI_EV_LOAD,         /* worker: fresh load figures for the heartbeat */
     CPNI_EV_SUBMIT,       /* client: the program submits a task */
     CPNI_EV_CANCEL,       /* client: the program cancels a task */
     CPNI_EV_ASK,          /* client: the program asks (QUERY, ADMIN, PUBLISH) */
+    CPNI_EV_FETCH,        /* client: the program wants a blob of the master's in its store; a TELL of DONE with the request answers */
     CPNI_EV_FORGET_ASK,   /* client: the program no longer waits for a request */
     CPNI_EV_STOP          /* orderly end; a second one: at once */
 };
@@ -99,6 +101,32 @@ struct cpni_event_finished {
     struct cpn_timings timings; /* load, decode, infer, encode */
 };
 
+enum cpni_trainer_said {
+    CPNI_TRAINED_PROBE = 1, /* device, fingerprint, reproducible */
+    CPNI_TRAINED_OPEN,
+    CPNI_TRAINED_PROGRESS, /* during a round: epoch, step, means since the epoch began */
+    CPNI_TRAINED_GRADIENT, /* sync: vector, samples; the round waits for APPLY */
+    CPNI_TRAINED_ROUND     /* the end of a round */
+};
+
+struct cpni_event_trainer {
+    uint64_t ticket;
+    enum cpni_trainer_said said;
+    int code;         /* 0; CPN_EDIVERGED, CPN_ECRASHED, CPN_EBADINPUT, CPN_ENOMEM ...: the process is gone after any but EDIVERGED */
+    const char *text;
+    const char *device, *fingerprint; /* PROBE, OPEN */
+    bool reproducible;
+    uint64_t round, step, steps, samples, correct, loss_micro; /* PROGRESS: of the epoch; ROUND, GRADIENT: of the round, the step */
+    uint32_t epoch; /* PROGRESS: from 1 */
+    bool epoch_done;
+    uint64_t rate;  /* samples a second */
+    uint64_t tested, tested_correct, tested_loss_micro; /* ROUND with evaluate; loss_micro is a mean over the rows, as everywhere */
+    struct cpni_bytes *vector; /* GRADIENT; ROUND: weights, or their change in int8 */
+    uint32_t encoding;         /* 0 float32, 1 int8 (core/delta8.h) */
+    struct cpni_bytes *state;  /* ROUND, if wanted */
+    uint64_t elapsed_us;
+};
+
 struct cpni_event_load {
     uint32_t cpu_permille; /* of all cores */
     uint64_t free_memory;
@@ -142,6 +170,7 @@ struct cpni_event {
         struct cpni_event_disk disk;
         struct cpni_event_model model;
         struct cpni_event_finished finished;
+        struct cpni_event_trainer trainer;
         struct cpni_event_load load;
         struct cpni_event_submit submit;
         struct {
@@ -150,6 +179,11 @@ struct cpni_event {
         struct {
             struct cpni_msg msg; /* its request number is set by the caller and unique in this client */
         } ask;
+        struct {
+            uint64_t request; /* unique among those of ASK */
+            struct cpn_hash root;
+            uint64_t size;
+        } fetch;
         struct {
             uint64_t request;
         } forget;

@@ -44,7 +44,13 @@
     X(NODE_STATS, node_stats, stats)                                                                                   \
     X(USER_STATS, user_stats, stats)                                                                                   \
     X(EVENT, event, event)                                                                                             \
-    X(TASK_PARKED, task_parked, event)
+    X(TASK_PARKED, task_parked, event)                                                                                 \
+    X(SESSION_ADD, session_add, session)                                                                               \
+    X(SESSION_STATE, session_state, session)                                                                           \
+    X(SESSION_ROUND, session_round, session)                                                                           \
+    X(SESSION_LANE, session_lane, session)                                                                             \
+    X(SESSION_POINT, session_point, session)                                                                           \
+    X(SESSION_REMOVE, session_remove, session)
 
 enum cpni_command_type {
     CPNI_COMMAND_NONE = 0,
@@ -175,6 +181,70 @@ struct cpni_command_task_parked {
     uint32_t attempts;
     char text[CPNI_EVENT_TEXT];
     int64_t wall_us;
+};
+
+/* A training session. Payload: the text of its spec (session_spec.h). It begins in state CPNI_SESSION_CREATED. Rejected: CPN_EEXISTS (the
+ * id), CPN_ENOTFOUND (the user). What these commands store is read back as the same commands (cpni_state_sessions()). */
+struct cpni_command_session_add {
+    struct cpn_id session;
+    struct cpn_key user;
+    char name[CPNI_NAME];
+    struct cpn_hash dataset_root, schema_root;
+    uint64_t dataset_size, schema_size, rows, train_rows;
+    uint32_t columns, classes;
+    int64_t wall_us;
+};
+
+/* Where a session is. weights: its outcome so far, zero: none yet. Rejected, as all that follow: CPN_ENOTFOUND. */
+struct cpni_command_session_state {
+    struct cpn_id session;
+    uint32_t state; /* enum cpni_session_state */
+    uint32_t lane;  /* whose weights they are; UINT32_MAX: the session's */
+    struct cpn_hash weights_root;
+    uint64_t weights_size;
+    bool evaluated; /* the next two are known */
+    uint32_t accuracy_ppm;
+    uint64_t loss_micro;
+    uint64_t repeated; /* rounds that were done again after a death */
+    bool reproducible;
+    int64_t ended_wall_us; /* 0: not yet */
+    char why[CPNI_DETAIL]; /* why not reproducible */
+    char text[CPNI_EVENT_TEXT]; /* why it ended so */
+};
+
+/* average, sync: `round` rounds are complete and led to these weights. Rows of rounds before first_kept are dropped. */
+struct cpni_command_session_round {
+    struct cpn_id session;
+    uint64_t round, first_kept;
+    struct cpn_hash root;
+    uint64_t size;
+};
+
+/* A lane's checkpoint: after `round` rounds, with its own weights (sweep; else zero) and the trainer's state. The same lane again replaces
+ * it. */
+struct cpni_command_session_lane {
+    struct cpn_id session;
+    uint32_t lane, state; /* enum cpni_lane_state */
+    uint64_t round;
+    struct cpn_hash weights_root, state_root;
+    uint64_t weights_size, state_size;
+    char text[CPNI_EVENT_TEXT];
+};
+
+/* An epoch of a lane, once: the same again replaces it. */
+struct cpni_command_session_point {
+    struct cpn_id session;
+    uint32_t lane, epoch;
+    char node[CPNI_NAME];
+    uint64_t samples, train_loss_micro, loss_micro, rate;
+    uint32_t train_ppm, accuracy_ppm;
+    bool evaluated;
+    int64_t at_us; /* since the session began */
+};
+
+/* With all that belongs to it. */
+struct cpni_command_session_remove {
+    struct cpn_id session;
 };
 
 struct cpni_command {

@@ -138,4 +138,20 @@
 #define CPNI_ZMTP_RECONNECT_MS 100 /* between attempts to connect, doubling up to the next line */
 #define CPNI_ZMTP_RECONNECT_MAX_MS 2000
 
+
+/* ---- training ---- */
+
+#define CPNI_SESSION_SPEC_BYTES_MAX (128 * 1024) /* text of a spec: 1024 configurations of 128 bytes */
+#define CPNI_SESSION_LANES_MAX 1024     /* shards or configurations of a session */
+#define CPNI_SESSION_PEERS_MAX 256
+#define CPNI_SESSIONS_MAX 256           /* kept by the master, ended ones included: the oldest ended one makes room */
+#define CPNI_SESSION_POINTS_MAX 65536   /* epochs of all lanes of one session */
+#define CPNI_SESSION_REPLAY_MAX 64      /* rounds between two checkpoints: weights of so many are kept for a replay */
+#define CPNI_SESSION_WAIT_MS 600000     /* without any peer, or without its dataset, a session waits so long and fails */
+#define CPNI_SESSION_RETRIES 3          /* crashes of one lane until it is failed */
+#define CPNI_SESSION_PROGRESS_MS 1000   /* between two heartbeats of a lane within an epoch */
+#define CPNI_LANES_OF_NODE_MAX 64       /* that one node works on at a time: each is a process */
+#define CPNI_VECTOR_BYTES_MAX (1ull << 30) /* weights of the largest model (<cpn/trainer.h>) */
+#define CPNI_VECTOR_PIECE_BYTES (1024 * 1024)
+
 #endif

@@ -75,6 +75,26 @@ static const struct cpni_field rec_NOTE[] = { CPNI_FIELDS_REC_NOTE(FIELD, LIST) 
 RECORD(NOTE)
 #undef STRUCT
 
+#define STRUCT struct cpni_rec_WEIGHTS
+static const struct cpni_field rec_WEIGHTS[] = { CPNI_FIELDS_REC_WEIGHTS(FIELD, LIST) };
+RECORD(WEIGHTS)
+#undef STRUCT
+
+#define STRUCT struct cpni_rec_SESSION
+static const struct cpni_field rec_SESSION[] = { CPNI_FIELDS_REC_SESSION(FIELD, LIST) };
+RECORD(SESSION)
+#undef STRUCT
+
+#define STRUCT struct cpni_rec_LANE
+static const struct cpni_field rec_LANE[] = { CPNI_FIELDS_REC_LANE(FIELD, LIST) };
+RECORD(LANE)
+#undef STRUCT
+
+#define STRUCT struct cpni_rec_POINT
+static const struct cpni_field rec_POINT[] = { CPNI_FIELDS_REC_POINT(FIELD, LIST) };
+RECORD(POINT)
+#undef STRUCT
+
 #define STRUCT struct cpni_msg_hello
 static const struct cpni_field msg_HELLO[] = { CPNI_FIELDS_HELLO(FIELD, LIST) };
 #undef STRUCT
@@ -201,6 +221,50 @@ static const struct cpni_field msg_ADMIN[] = { CPNI_FIELDS_ADMIN(FIELD, LIST) };
 
 #define STRUCT struct cpni_msg_done
 static const struct cpni_field msg_DONE[] = { CPNI_FIELDS_DONE(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_session
+static const struct cpni_field msg_SESSION[] = { CPNI_FIELDS_SESSION(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_stop
+static const struct cpni_field msg_STOP[] = { CPNI_FIELDS_STOP(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_enable
+static const struct cpni_field msg_ENABLE[] = { CPNI_FIELDS_ENABLE(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_enabled
+static const struct cpni_field msg_ENABLED[] = { CPNI_FIELDS_ENABLED(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_lane
+static const struct cpni_field msg_LANE[] = { CPNI_FIELDS_LANE(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_unlane
+static const struct cpni_field msg_UNLANE[] = { CPNI_FIELDS_UNLANE(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_piece
+static const struct cpni_field msg_PIECE[] = { CPNI_FIELDS_PIECE(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_train
+static const struct cpni_field msg_TRAIN[] = { CPNI_FIELDS_TRAIN(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_update
+static const struct cpni_field msg_UPDATE[] = { CPNI_FIELDS_UPDATE(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_gradient
+static const struct cpni_field msg_GRADIENT[] = { CPNI_FIELDS_GRADIENT(FIELD, LIST) };
+#undef STRUCT
+
+#define STRUCT struct cpni_msg_epoch
+static const struct cpni_field msg_EPOCH[] = { CPNI_FIELDS_EPOCH(FIELD, LIST) };
 #undef STRUCT
 
 static const struct cpni_layout layouts[CPNI_MSG_TYPES] = {

@@ -70,18 +70,41 @@
     F(1, U64, sequence) F(2, U64, at_ms) F(3, U32, level) F(4, STR, event) F(5, STR, node) F(6, STR, task) F(7, STR, model) \
     F(8, STR, text)
 
+/* The weights with which a round began, for a replay. */
+#define CPNI_FIELDS_REC_WEIGHTS(F, L) \
+    F(1, U64, round) F(2, HASH, root) F(3, U64, size)
+/* A training session as `cpn sessions` shows it. lane: whose weights these are; LANES_MAX and above: the session's own. Accuracies are in
+ * millionths, losses in millionths of a nat. */
+#define CPNI_FIELDS_REC_SESSION(F, L) \
+    F(1, ID, session) F(2, STR, name) F(3, STR, user) F(4, U32, mode) F(5, U32, state) F(6, STR, text) F(7, STR, trainer) \
+    F(8, U32, peers) F(9, U32, locked) F(10, U32, lanes) F(11, U64, round) F(12, U64, rounds) F(13, U64, started_ms) \
+    F(14, U64, ended_ms) F(15, U32, lane) F(16, HASH, weights_root) F(17, U64, weights_size) F(18, HASH, schema_root) \
+    F(19, U64, schema_size) F(20, U64, rows) F(21, U64, train_rows) F(22, U32, columns) F(23, U32, classes) \
+    F(24, BOOL, evaluated) F(25, U32, accuracy_ppm) F(26, U64, loss_micro) F(27, BOOL, reproducible) F(28, STR, why) \
+    F(29, U32, points) F(30, U64, repeated)
+/* A lane of a session: a shard (average, sync) or a configuration (sweep), with who works on it now. */
+#define CPNI_FIELDS_REC_LANE(F, L) \
+    F(1, U32, lane) F(2, STR, node) F(3, STR, settings) F(4, STR, device) F(5, U32, state) F(6, STR, text) F(7, U64, round) \
+    F(8, U32, epoch) F(9, U32, epochs) F(10, U64, step) F(11, U64, steps) F(12, U64, loss_micro) F(13, U32, accuracy_ppm) \
+    F(14, U64, rate) F(15, HASH, weights_root) F(16, U64, weights_size)
+/* An epoch that a lane finished. */
+#define CPNI_FIELDS_REC_POINT(F, L) \
+    F(1, U32, lane) F(2, U32, epoch) F(3, STR, node) F(4, U64, samples) F(5, U64, train_loss_micro) F(6, U32, train_ppm) \
+    F(7, BOOL, evaluated) F(8, U64, loss_micro) F(9, U32, accuracy_ppm) F(10, U64, rate) F(11, U64, at_ms)
+
 #define CPNI_RECORDS(X) \
-    X(TEXT) X(ATTEMPT) X(HELD) X(LABEL) X(NODE) X(USER) X(MODEL) X(JOB) X(TOKEN) X(NOTE)
+    X(TEXT) X(ATTEMPT) X(HELD) X(LABEL) X(NODE) X(USER) X(MODEL) X(JOB) X(TOKEN) X(NOTE) X(WEIGHTS) X(SESSION) X(LANE) X(POINT)
 
 /* ---- messages ---- */
 
 /* First on every connection, and again after RESYNC: who this process is and all that it holds. signer: the Ed25519 public key
- * with which this user signs manifests. handlers: model names that an embedder's callbacks serve. */
+ * with which this user signs manifests. handlers: model names that an embedder's callbacks serve. sessions: ids, as text, of those that
+ * this node is locked to. */
 #define CPNI_FIELDS_HELLO(F, L) \
     F(1, ID, boot) F(2, U32, channel) F(3, U32, kind) F(4, STR, name) F(5, STR, software) F(6, U32, slots) F(7, U32, cores) \
     F(8, U64, memory) F(9, STR, gpu) L(10, TEXT, backends) L(11, ATTEMPT, attempts) L(12, ATTEMPT, results) \
     L(13, HELD, models) F(14, BOOL, draining) F(15, U32, credit_tasks) F(16, U64, credit_bytes) L(17, TEXT, handlers) \
-    F(18, KEY, signer)
+    F(18, KEY, signer) L(19, TEXT, sessions)
 #define CPNI_FIELDS_WELCOME(F, L) \
     F(1, U32, link) F(2, U64, term) F(3, U32, heartbeat_ms) F(4, U32, gone_ms) F(5, U32, role) F(6, STR, name) \
     F(7, U32, window_tasks) F(8, U64, window_bytes) F(9, STR, master) F(10, STR, software)
@@ -163,12 +186,60 @@
     F(1, U64, request) F(2, U32, what) F(3, STR, name) F(4, U64, since) F(5, U32, limit)
 #define CPNI_FIELDS_REPLY(F, L) \
     F(1, U64, request) F(2, BOOL, more) L(3, NODE, nodes) L(4, USER, users) L(5, MODEL, models) L(6, JOB, jobs) \
-    L(7, TOKEN, tokens) L(8, NOTE, notes)
+    L(7, TOKEN, tokens) L(8, NOTE, notes) L(9, SESSION, sessions) L(10, LANE, lanes) L(11, POINT, points)
 #define CPNI_FIELDS_ADMIN(F, L) \
     F(1, U64, request) F(2, U32, op) F(3, KEY, key) F(4, STR, name) F(5, U32, role) F(6, U64, ttl_ms) F(7, U32, uses) \
     F(8, U32, version)
 #define CPNI_FIELDS_DONE(F, L) \
     F(1, U64, request) F(2, I32, code) F(3, STR, text)
+
+/* ---- training (DESIGN section 9; proto/session_spec.h is the text of a spec) ---- */
+
+/* A user asks for a session. dataset and schema are blobs that the client serves until RECEIVED. Answered by DONE when it is durable and
+ * its peers are locked, or REFUSED. The same id again is answered again. */
+#define CPNI_FIELDS_SESSION(F, L) \
+    F(1, U64, request) F(2, ID, session) F(3, STR, name) F(4, FRAME, spec) F(5, HASH, dataset_root) F(6, U64, dataset_size) \
+    F(7, HASH, schema_root) F(8, U64, schema_size) F(9, U64, rows) F(10, U64, train_rows) F(11, U32, columns) F(12, U32, classes)
+/* From a person: end this session (answered by DONE). From the master to a node: leave it; within a batch, whatever runs. */
+#define CPNI_FIELDS_STOP(F, L) \
+    F(1, U64, request) F(2, ID, session) F(3, I32, code) F(4, STR, text)
+/* The node is locked to a session and must fetch its dataset. Again: answered by ENABLED again. */
+#define CPNI_FIELDS_ENABLE(F, L) \
+    F(1, ID, session) F(2, FRAME, spec) F(3, HASH, dataset_root) F(4, U64, dataset_size) F(5, U64, rows) F(6, U64, train_rows) \
+    F(7, U32, columns) F(8, U32, classes)
+/* code 0: the dataset is here and a trainer of this spec can be made. Else why not (disk full, no memory): the node is not locked. */
+#define CPNI_FIELDS_ENABLED(F, L) \
+    F(1, ID, session) F(2, I32, code) F(3, STR, text) F(4, STR, device) F(5, STR, fingerprint) F(6, BOOL, reproducible)
+/* The node works on a lane from now on, which has completed `round` rounds. If the node does not hold it in just that place it restores
+ * the state (zero root: a fresh trainer, round 0) and replays the rounds that follow, each from the weights with which it began. */
+#define CPNI_FIELDS_LANE(F, L) \
+    F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U64, state_round) F(5, HASH, state_root) F(6, U64, state_size) \
+    L(7, WEIGHTS, replay) F(8, U64, steps)
+/* The node no longer works on a lane. */
+#define CPNI_FIELDS_UNLANE(F, L) \
+    F(1, ID, session) F(2, U32, lane)
+/* A part of the vector that the next TRAIN, UPDATE or GRADIENT for the same lane and round on this connection (bulk) ends. */
+#define CPNI_FIELDS_PIECE(F, L) \
+    F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U64, offset) F(5, U64, total) F(6, FRAME, data)
+/* Do round `round` (1 and up) of a lane: `steps` batches from the weights in the pieces before it (bytes 0: from the lane's own). evaluate:
+ * of the validation rows, before the steps (average, sync: the common weights) or after them (sweep). state: a checkpoint is wanted.
+ * exchange: gradients are exchanged at each step (sync). Bulk; the same round again is answered again. */
+#define CPNI_FIELDS_TRAIN(F, L) \
+    F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U64, steps) F(5, U64, bytes) F(6, BOOL, evaluate) F(7, BOOL, state) \
+    F(8, BOOL, exchange)
+/* A round is done: the weights (or their int8 change, encoding 1) in the pieces before it. What was learned in the round, what was
+ * evaluated, and the checkpoint, a blob that the node serves until RECEIVED. code: CPN_EDIVERGED, CPN_ECRASHED, CPN_ENOSPC, ... */
+#define CPNI_FIELDS_UPDATE(F, L) \
+    F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, I32, code) F(5, STR, text) F(6, U64, bytes) F(7, U32, encoding) \
+    F(8, U64, steps) F(9, U64, samples) F(10, U64, correct) F(11, U64, loss_micro) F(12, U64, tested) F(13, U64, tested_correct) \
+    F(14, U64, tested_loss_micro) F(15, HASH, state_root) F(16, U64, state_size) F(17, U64, elapsed_us)
+/* sync: step `step` (1 and up) of a round; to the master the gradient of `samples` rows, from it the mean of all. Bulk. */
+#define CPNI_FIELDS_GRADIENT(F, L) \
+    F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U64, step) F(5, U64, samples) F(6, U64, bytes)
+/* The heartbeat of a lane, once a second and at the end of each epoch (done): means since the epoch began. */
+#define CPNI_FIELDS_EPOCH(F, L) \
+    F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U32, epoch) F(5, U64, step) F(6, U64, steps) F(7, U64, samples) \
+    F(8, U64, loss_micro) F(9, U32, accuracy_ppm) F(10, U64, rate) F(11, BOOL, done)
 
 /* Who may send a message: checked for every message before anything else looks at it. */
 enum {
@@ -215,7 +286,18 @@ enum {
     X(29, QUERY, query, CPNI_FROM_PEOPLE) \
     X(30, REPLY, reply, CPNI_FROM_MASTER) \
     X(31, ADMIN, admin, CPNI_FROM_ADMIN) \
-    X(32, DONE, done, CPNI_FROM_MASTER)
+    X(32, DONE, done, CPNI_FROM_MASTER) \
+    X(33, SESSION, session, CPNI_FROM_PEOPLE) \
+    X(34, STOP, stop, CPNI_FROM_PEOPLE | CPNI_FROM_MASTER) \
+    X(35, ENABLE, enable, CPNI_FROM_MASTER) \
+    X(36, ENABLED, enabled, CPNI_FROM_NODE) \
+    X(37, LANE, lane, CPNI_FROM_MASTER) \
+    X(38, UNLANE, unlane, CPNI_FROM_MASTER) \
+    X(39, PIECE, piece, CPNI_FROM_NODE | CPNI_FROM_MASTER) \
+    X(40, TRAIN, train, CPNI_FROM_MASTER) \
+    X(41, UPDATE, update, CPNI_FROM_NODE) \
+    X(42, GRADIENT, gradient, CPNI_FROM_NODE | CPNI_FROM_MASTER) \
+    X(43, EPOCH, epoch, CPNI_FROM_NODE)
 
 /* ---- what the lists above yield: struct cpni_rec_TEXT ..., struct cpni_msg_hello ..., CPNI_MSG_HELLO ... ---- */
 
@@ -274,7 +356,8 @@ enum cpni_node_state { /* node.state */
     CPNI_NODE_PREPARING = 2,
     CPNI_NODE_READY = 3,
     CPNI_NODE_BUSY = 4,
-    CPNI_NODE_DRAINING = 5
+    CPNI_NODE_DRAINING = 5,
+    CPNI_NODE_TRAINING = 6 /* locked to a session: no tasks */
 };
 enum cpni_job_state { /* job.state */
     CPNI_JOB_UPLOADING = 1, /* its input blob is on its way to the master */
@@ -285,6 +368,24 @@ enum cpni_job_state { /* job.state */
     CPNI_JOB_DELIVERING = 6,
     CPNI_JOB_PARKED = 7
 };
+enum cpni_session_state { /* session.state */
+    CPNI_SESSION_CREATED = 1,  /* its dataset is on its way to the master */
+    CPNI_SESSION_LOCKING,      /* its peers take no more tasks and finish those that they have */
+    CPNI_SESSION_DISTRIBUTING, /* they fetch the dataset */
+    CPNI_SESSION_TRAINING,
+    CPNI_SESSION_AGGREGATING, /* the last evaluation; the outcome is being stored */
+    CPNI_SESSION_COMPLETED,
+    CPNI_SESSION_FAILED,
+    CPNI_SESSION_STOPPED
+};
+enum cpni_lane_state { /* lane.state */
+    CPNI_LANE_WAITING = 1, /* for a peer, or for the others */
+    CPNI_LANE_TRAINING,
+    CPNI_LANE_COMPLETED,
+    CPNI_LANE_FAILED,
+    CPNI_LANE_CUT, /* by successive halving */
+    CPNI_LANE_STOPPED
+};
 enum cpni_image_type { CPNI_IMAGE_NONE = 0, CPNI_IMAGE_JPEG = 1, CPNI_IMAGE_PNG = 2, CPNI_IMAGE_WEBP = 3 };
 enum cpni_query { /* query.what */
     CPNI_QUERY_NODES = 1,
@@ -292,7 +393,10 @@ enum cpni_query { /* query.what */
     CPNI_QUERY_MODELS = 3,
     CPNI_QUERY_TASKS = 4,
     CPNI_QUERY_TOKENS = 5,
-    CPNI_QUERY_EVENTS = 6 /* since: sequence; name: node, task or model to filter by */
+    CPNI_QUERY_EVENTS = 6,  /* since: sequence; name: node, task or model to filter by */
+    CPNI_QUERY_SESSIONS = 7, /* name: one of them, by its id or the start of it; since: rows to skip, newest first */
+    CPNI_QUERY_LANES = 8,    /* name: the session's id; since: rows to skip; likewise */
+    CPNI_QUERY_POINTS = 9
 };
 enum cpni_admin { /* admin.op */
     CPNI_ADMIN_TOKEN_CREATE = 1,   /* key: public half of the token's pair; role, ttl_ms, uses, name (hint) */
