@@ -108,16 +108,15 @@ static bool set_hidden(struct cpni_lane_spec *lane, struct cpni_str value)
 {
     uint32_t count = 0;
     uint64_t width;
-    if (is(value, "none")) {
-        lane->hidden_count = 0;
-        return true;
-    }
-    do {
-        if (count == CPNI_LANE_HIDDEN_MAX || !whole(cut(&value, ':'), 1, 65536, &width)) {
+    bool more = !is(value, "none");
+    while (more) {
+        struct cpni_str head = cut(&value, ':');
+        more = head.text + head.size != value.text; /* a colon stood there */
+        if (count == CPNI_LANE_HIDDEN_MAX || !whole(head, 1, 65536, &width)) {
             return false;
         }
         lane->hidden[count++] = (uint32_t)width;
-    } while (value.size != 0);
+    }
     memset(lane->hidden + count, 0, (CPNI_LANE_HIDDEN_MAX - count) * sizeof *lane->hidden);
     lane->hidden_count = count;
     return true;
