@@ -184,7 +184,7 @@ struct cpni_command_task_parked {
 };
 
 /* A training session. Payload: the text of its spec (session_spec.h). It begins in state CPNI_SESSION_CREATED. Rejected: CPN_EEXISTS (the
- * id), CPN_ENOTFOUND (the user). What these commands store is read back as the same commands (cpni_state_sessions()). */
+ * id), CPN_ENOTFOUND (the user), CPN_EINVAL (no spec). What these commands store is read back as the same commands (store/state.h). */
 struct cpni_command_session_add {
     struct cpn_id session;
     struct cpn_key user;

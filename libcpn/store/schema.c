@@ -52,4 +52,22 @@ const char *const cpni_schema_steps[CPNI_SCHEMA_VERSION] = {
     /* Answers to keyed commands (apply.c). */
     "CREATE TABLE answered (number INTEGER PRIMARY KEY, client BLOB NOT NULL, sequence INTEGER NOT NULL, status INTEGER NOT NULL,"
     " code INTEGER NOT NULL, result INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (client, sequence));",
+
+    /* Training sessions (apply_session.c). NULL state: none was told yet, nor what follows it; NULL roots: zero. */
+    "CREATE TABLE session (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, user BLOB NOT NULL, name TEXT NOT NULL,"
+    " spec BLOB NOT NULL, dataset_root BLOB NOT NULL, dataset_size INTEGER NOT NULL, schema_root BLOB NOT NULL,"
+    " schema_size INTEGER NOT NULL, data_rows INTEGER NOT NULL, train_rows INTEGER NOT NULL, columns INTEGER NOT NULL,"
+    " classes INTEGER NOT NULL, added INTEGER NOT NULL, state INTEGER, lane INTEGER, weights_root BLOB,"
+    " weights_size INTEGER, evaluated INTEGER, accuracy INTEGER, loss INTEGER, repeated INTEGER, reproducible INTEGER,"
+    " ended INTEGER, why TEXT, text TEXT);"
+    "CREATE TABLE session_round (session INTEGER NOT NULL, round INTEGER NOT NULL, first_kept INTEGER NOT NULL,"
+    " root BLOB NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (session, round)) WITHOUT ROWID;"
+    "CREATE TABLE session_lane (session INTEGER NOT NULL, lane INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " round INTEGER NOT NULL, weights_root BLOB, weights_size INTEGER NOT NULL, state_root BLOB,"
+    " state_size INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (session, lane)) WITHOUT ROWID;"
+    "CREATE TABLE session_point (session INTEGER NOT NULL, number INTEGER NOT NULL, lane INTEGER NOT NULL,"
+    " epoch INTEGER NOT NULL, node TEXT NOT NULL, samples INTEGER NOT NULL, train_loss INTEGER NOT NULL,"
+    " loss INTEGER NOT NULL, rate INTEGER NOT NULL, train_ppm INTEGER NOT NULL, accuracy INTEGER NOT NULL,"
+    " evaluated INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (session, number), UNIQUE (session, lane, epoch))"
+    " WITHOUT ROWID;",
 };

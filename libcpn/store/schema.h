@@ -6,7 +6,7 @@
 #ifndef CPNI_SCHEMA_H
 #define CPNI_SCHEMA_H
 
-#define CPNI_SCHEMA_VERSION 1
+#define CPNI_SCHEMA_VERSION 2
 #define CPNI_SCHEMA_APPLICATION                                                                                        \
     0x43504e53 /* "CPNS": PRAGMA application_id, so that a stranger's database is not ours */
 

@@ -175,6 +175,8 @@ static bool payload_fits(const struct cpni_command *command)
         return size <= CPNI_MANIFEST_BYTES_MAX;
     case CPNI_COMMAND_NODE_STATS:
         return size <= CPNI_STATE_CAPABILITIES_BYTES_MAX;
+    case CPNI_COMMAND_SESSION_ADD:
+        return size <= CPNI_SESSION_SPEC_BYTES_MAX;
     default:
         return command->payload == NULL;
     }

@@ -101,6 +101,9 @@ struct cpni_state_reader {
     int (*model)(void *arg, const struct cpni_state_model *row); /* by name, then version */
     int (*parked)(void *arg, const struct cpni_state_parked *row);
     int (*event)(void *arg, const struct cpni_state_event *row); /* oldest first */
+    /* Training sessions in the order of their creation, as commands that would store the same again: of each its ADD, its
+     * STATE if one was told, its ROUNDs by number, its LANEs by number, its POINTs as they first came. */
+    int (*session)(void *arg, const struct cpni_command *command);
     uint64_t events_after; /* number of the last event known; 0: the newest CPNI_STATE_EVENTS_READ_MAX */
 };
 int cpni_state_recover(struct cpni_state *state, const struct cpni_state_reader *reader, void *arg);

@@ -173,5 +173,8 @@ int cpni_state_recover(struct cpni_state *state, const struct cpni_state_reader 
     if (rc == 0 && reader->event != NULL) {
         rc = each(&reading, events(db, reader->events_after), event_row);
     }
+    if (rc == 0 && reader->session != NULL) {
+        rc = cpni_state_sessions(state, reader->session, arg);
+    }
     return rc;
 }

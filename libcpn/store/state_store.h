@@ -68,6 +68,9 @@ int cpni_state_describe(struct cpni_state *state, int code, char detail[CPNI_STA
 
 /* The helper thread's body; ends when closing and all that waited is answered. */
 void *cpni_state_serve(void *arg);
+/* The part of cpni_state_recover() that reads the training sessions. */
+int cpni_state_sessions(
+    struct cpni_state *state, int (*fn)(void *arg, const struct cpni_command *command), void *arg);
 /* Runs the query of an item and fills in its answer. */
 void cpni_state_run_query(struct cpni_state *state, struct cpni_state_item *item);
 /* A row of `CPNI_EVENT_COLUMNS`. */

@@ -113,7 +113,7 @@ static int dump_event(void *arg, const struct cpni_state_event *row)
 }
 
 static const struct cpni_state_reader reader
-    = { dump_term, dump_identity, dump_right, dump_signer, dump_token, dump_model, dump_parked, dump_event, 0 };
+    = { dump_term, dump_identity, dump_right, dump_signer, dump_token, dump_model, dump_parked, dump_event, NULL, 0 };
 
 /* Reopens and reads; starts again. */
 static void recover(struct state_fixture *f, struct dump *dump)
