@@ -5,6 +5,8 @@
 /* See bytes.h. */
 #include "bytes.h"
 
+#include <assert.h>
+
 #include "alloc.h"
 
 struct cpni_bytes *cpni_bytes_wrap(const void *data, size_t size, void (*release)(void *arg), void *arg)
@@ -30,6 +32,24 @@ struct cpni_bytes *cpni_bytes_copy(const void *data, size_t size)
         cpni_free(copy);
     }
     return bytes;
+}
+
+static void release_whole(void *arg)
+{
+    cpni_bytes_unref(arg);
+}
+
+struct cpni_bytes *cpni_bytes_slice(struct cpni_bytes *bytes, size_t offset, size_t size)
+{
+    assert(offset <= bytes->size && size <= bytes->size - offset);
+    if (size == bytes->size) {
+        return cpni_bytes_ref(bytes);
+    }
+    struct cpni_bytes *slice = cpni_bytes_wrap(bytes->data + offset, size, release_whole, bytes);
+    if (slice != NULL) {
+        cpni_bytes_ref(bytes);
+    }
+    return slice;
 }
 
 struct cpni_bytes *cpni_bytes_ref(struct cpni_bytes *bytes)

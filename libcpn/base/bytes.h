@@ -25,6 +25,9 @@ struct cpni_bytes *cpni_bytes_copy(const void *data, size_t size);
 struct cpni_bytes *cpni_bytes_take(void *data, size_t size);
 struct cpni_bytes *cpni_bytes_wrap(const void *data, size_t size, void (*release)(void *arg), void *arg);
 
+/* A part of others, which live on while the part does: nothing is copied. All of them: another reference. NULL when out of memory. */
+struct cpni_bytes *cpni_bytes_slice(struct cpni_bytes *bytes, size_t offset, size_t size);
+
 struct cpni_bytes *cpni_bytes_ref(struct cpni_bytes *bytes); /* returns its argument; NULL is fine */
 void cpni_bytes_unref(struct cpni_bytes *bytes);             /* NULL is fine */
 

@@ -96,6 +96,9 @@ static void clear_action(struct cpni_action *action)
     case CPNI_ACT_RUN:
         cpni_bytes_unref(action->run.input);
         break;
+    case CPNI_ACT_TRAINER:
+        cpni_bytes_unref(action->trainer.vector);
+        break;
     default:
         break;
     }
