@@ -55,6 +55,7 @@ void cpni_compute_paths(const char *runner, const char *plugins, struct cpni_com
     } else if (!first_that_exists(base, directories, sizeof directories / sizeof *directories, out->plugins)) {
         snprintf(out->plugins, sizeof out->plugins, "%s", CPN_PLUGIN_PATH);
     }
+    snprintf(out->trainers, sizeof out->trainers, "%.*s/../trainers", PATH_MAX - 16, out->plugins);
 }
 
 /* ---- what they are ---- */
@@ -75,15 +76,15 @@ static void read_all(const struct cpni_runner *tool, char *text, size_t room)
 }
 
 /* A process for each: one that crashes its loader takes no other with it. */
-static bool describe(const struct cpni_compute_paths *paths, const char *file, struct cpni_backend_info *out)
+static bool describe(const char *runner, const char *dir, const char *file, struct cpni_backend_info *out)
 {
     char path[PATH_MAX + NAME_MAX + 2];
-    snprintf(path, sizeof path, "%s/%s", paths->plugins, file);
+    snprintf(path, sizeof path, "%s/%s", dir, file);
     const char *args[] = { "cpn-runner", "--describe", path, NULL };
     char detail[CPN_BACKEND_DETAIL];
     char text[256];
     struct cpni_runner tool;
-    if (cpni_runner_spawn_tool(paths->runner, args, &tool, detail) != 0) {
+    if (cpni_runner_spawn_tool(runner, args, &tool, detail) != 0) {
         return false;
     }
     read_all(&tool, text, sizeof text);
@@ -92,27 +93,46 @@ static bool describe(const struct cpni_compute_paths *paths, const char *file, s
     return sscanf(text, "%63s %31s", out->name, out->version) == 2; /* the widths of the fields, less one */
 }
 
-static int is_plugin(const struct dirent *entry)
+static bool is_plugin(const char *name, const char *prefix)
 {
-    size_t length = strlen(entry->d_name);
-    return strncmp(entry->d_name, "cpn-backend-", 12) == 0 && length > 15
-        && strcmp(entry->d_name + length - 3, ".so") == 0;
+    size_t length = strlen(name), skip = strlen(prefix);
+    return strncmp(name, prefix, skip) == 0 && length > skip + 3 && strcmp(name + length - 3, ".so") == 0;
 }
 
-int cpni_backends_list(const struct cpni_compute_paths *paths, struct cpni_backend_info *out, size_t room)
+static int is_backend(const struct dirent *entry)
+{
+    return is_plugin(entry->d_name, "cpn-backend-");
+}
+
+static int is_trainer(const struct dirent *entry)
+{
+    return is_plugin(entry->d_name, "cpn-trainer-");
+}
+
+static int list(const char *runner, const char *dir, int (*wanted)(const struct dirent *), struct cpni_backend_info *out, size_t room)
 {
     struct dirent **entries = NULL;
-    int count = scandir(paths->plugins, &entries, is_plugin, alphasort);
+    int count = scandir(dir, &entries, wanted, alphasort);
     if (count < 0) {
         return errno == ENOENT ? 0 : CPN_EIO;
     }
     size_t found = 0;
     for (int i = 0; i < count; i++) {
-        if (i < CPNI_BACKENDS_MAX && found < room && describe(paths, entries[i]->d_name, &out[found])) {
+        if (i < CPNI_BACKENDS_MAX && found < room && describe(runner, dir, entries[i]->d_name, &out[found])) {
             found++;
         }
         free(entries[i]);
     }
     free(entries);
     return (int)found;
+}
+
+int cpni_backends_list(const struct cpni_compute_paths *paths, struct cpni_backend_info *out, size_t room)
+{
+    return list(paths->runner, paths->plugins, is_backend, out, room);
+}
+
+int cpni_trainers_list(const struct cpni_compute_paths *paths, struct cpni_backend_info *out, size_t room)
+{
+    return list(paths->runner, paths->trainers, is_trainer, out, room);
 }

@@ -21,13 +21,16 @@ struct cpni_backend_info {
  * or below one prefix), else where this build was installed. */
 struct cpni_compute_paths {
     char runner[PATH_MAX];
-    char plugins[PATH_MAX];
+    char plugins[PATH_MAX]; /* the backends */
+    char trainers[PATH_MAX]; /* beside them */
 };
 void cpni_compute_paths(const char *runner, const char *plugins, struct cpni_compute_paths *out);
 
 /* Ask a runner process for the name and version of each plug-in; one that cannot be loaded (a library is missing) is
- * left out. Returns how many were stored, or negative. Blocks for about 0.1 s a plug-in: not for a thread that has
+ * left out. Returns how many were stored, or negative. Blocks for about 0.1 s a plug-in (1 s for libtorch): not for a thread that has
  * sockets to serve. */
 int cpni_backends_list(const struct cpni_compute_paths *paths, struct cpni_backend_info *out, size_t room);
+/* Likewise the trainers. */
+int cpni_trainers_list(const struct cpni_compute_paths *paths, struct cpni_backend_info *out, size_t room);
 
 #endif

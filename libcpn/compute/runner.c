@@ -116,7 +116,7 @@ static int started(int rc, const char *path, pid_t pid, int ours, int theirs, st
     return 0;
 }
 
-int cpni_runner_spawn(const char *path, struct cpni_runner *out, char *detail)
+int cpni_runner_spawn(const char *path, const char *what, struct cpni_runner *out, char *detail)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -125,7 +125,7 @@ int cpni_runner_spawn(const char *path, struct cpni_runner *out, char *detail)
     }
     char parent[32];
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    char *argv[] = { (char *)"cpn-runner", (char *)"--serve", parent, NULL };
+    char *argv[] = { (char *)"cpn-runner", (char *)what, parent, NULL };
     pid_t pid = 0;
     int rc = spawn(path, argv, pair[1], CPNI_RUNNER_FD, &pid);
     return started(rc, path, pid, pair[0], pair[1], out, detail);

@@ -17,9 +17,9 @@ struct cpni_runner {
     int fd;
 };
 
-/* Start `path`. It dies with the calling *thread* (PDEATHSIG goes by thread), so call from one that lives as long as
- * the runner may. */
-int cpni_runner_spawn(const char *path, struct cpni_runner *out, char *detail);
+/* Start `path` to do `what`: "--serve" a model, "--train" a lane. It dies with the calling *thread* (PDEATHSIG goes by thread), so call
+ * from one that lives as long as the runner may. */
+int cpni_runner_spawn(const char *path, const char *what, struct cpni_runner *out, char *detail);
 
 /* Start `path` with other arguments and a pipe as its standard output: what `out->fd` then is. */
 int cpni_runner_spawn_tool(const char *path, const char *const *args, struct cpni_runner *out, char *detail);

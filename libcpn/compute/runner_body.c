@@ -3,7 +3,7 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* The program of a runner: one plug-in, one model, many inputs, until its parent hangs up or dies. Also the other
- * two things that need a plug-in and therefore a process of their own: --describe and --build. Must not know about
+ * things that need a plug-in and therefore a process of their own: --describe and --build here, --train in trainer_body.c. Must not know about
  * slots, deadlines or tasks. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,8 +22,10 @@
 
 #include "base/str.h"
 #include "compute/pool.h"
+#include "compute/runner_io.h"
 #include "compute/runner_proto.h"
 #include "compute/sandbox.h"
+#include "compute/trainer_body.h"
 
 struct body {
     const struct cpn_backend *backend;
@@ -50,41 +52,6 @@ static const struct cpn_backend *open_plugin(const char *path, char *detail)
     return backend;
 }
 
-/* ---- talking to the parent ---- */
-
-static int send_packet(const void *head, size_t head_size, const void *body, size_t body_size)
-{
-    struct iovec parts[] = { { (void *)head, head_size }, { (void *)body, body_size } };
-    struct msghdr message = { .msg_iov = parts, .msg_iovlen = body_size != 0 ? 2 : 1 };
-    ssize_t sent;
-    do {
-        sent = sendmsg(CPNI_RUNNER_FD, &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? CPN_ECLOSED : 0;
-}
-
-/* A packet's size, 0 at the end. A descriptor that came along is stored, else -1. */
-static size_t receive_packet(void *packet, size_t room, int *fd)
-{
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec part = { packet, room };
-    struct msghdr message
-        = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-    ssize_t got;
-    do {
-        got = recvmsg(CPNI_RUNNER_FD, &message, MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
-    *fd = -1;
-    struct cmsghdr *item = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-    if (item != NULL && item->cmsg_type == SCM_RIGHTS) {
-        memcpy(fd, CMSG_DATA(item), sizeof *fd);
-    }
-    return got < 0 ? 0 : (size_t)got;
-}
-
 /* ---- the sink ---- */
 
 static int take_label(void *arg, const struct cpn_label *label)
@@ -107,7 +74,7 @@ static int take_output(void *arg, const void *data, size_t size, const char *typ
     cpni_str_copy(cpni_str(type), body->done.output_type, sizeof body->done.output_type);
     for (size_t sent = 0; sent < size;) {
         size_t piece = size - sent < CPNI_RUNNER_INLINE_MAX ? size - sent : CPNI_RUNNER_INLINE_MAX;
-        int rc = send_packet(&head, sizeof head, (const char *)data + sent, piece);
+        int rc = cpni_body_send(&head, sizeof head, (const char *)data + sent, piece);
         if (rc < 0) {
             return rc;
         }
@@ -170,7 +137,7 @@ static int serve_load(struct body *body)
     struct cpni_runner_loaded loaded = { .head = { CPNI_RUNNER_VERSION, CPNI_RUNNER_LOADED } };
     const struct cpni_runner_load *load = (const struct cpni_runner_load *)body->packet;
     int fd;
-    size_t size = receive_packet(body->packet, sizeof *load + CPNI_RUNNER_LOAD_MAX, &fd);
+    size_t size = cpni_body_receive(body->packet, sizeof *load + CPNI_RUNNER_LOAD_MAX, &fd);
     if (size < sizeof *load || load->head.type != CPNI_RUNNER_LOAD || load->text_bytes != size - sizeof *load) {
         return CPN_EPROTO;
     }
@@ -184,7 +151,7 @@ static int serve_load(struct body *body)
     if (loaded.code == 0) {
         loaded.code = cpni_sandbox_enter(body->backend->flags, load->threads, load->memory_bytes, loaded.detail);
     }
-    int rc = send_packet(&loaded, sizeof loaded, NULL, 0);
+    int rc = cpni_body_send(&loaded, sizeof loaded, NULL, 0);
     return loaded.code != 0 ? loaded.code : rc;
 }
 
@@ -214,7 +181,7 @@ static int serve_run(struct body *body)
 {
     const struct cpni_runner_run *run = (const struct cpni_runner_run *)body->packet;
     int fd;
-    size_t size = receive_packet(body->packet, sizeof *run + CPNI_RUNNER_INLINE_MAX, &fd);
+    size_t size = cpni_body_receive(body->packet, sizeof *run + CPNI_RUNNER_INLINE_MAX, &fd);
     if (size < sizeof *run || run->head.type != CPNI_RUNNER_RUN || run->input_bytes > CPNI_RUNNER_INPUT_MAX) {
         return CPN_ECLOSED; /* the parent hung up */
     }
@@ -238,7 +205,7 @@ static int serve_run(struct body *body)
     }
     body->done.code = rc;
     body->done.label_count = rc == 0 ? body->done.label_count : 0;
-    return send_packet(&body->done, sizeof body->done, body->labels, body->done.label_count * sizeof *body->labels);
+    return cpni_body_send(&body->done, sizeof body->done, body->labels, body->done.label_count * sizeof *body->labels);
 }
 
 static int serve(long parent)
@@ -264,11 +231,12 @@ static int describe(char **paths)
     for (; *paths != NULL; paths++) {
         char detail[CPN_BACKEND_DETAIL] = "";
         const struct cpn_backend *backend = open_plugin(*paths, detail);
-        if (backend == NULL) {
+        const struct cpn_trainer *trainer = backend == NULL ? cpni_trainer_plugin(*paths, detail) : NULL;
+        if (backend == NULL && trainer == NULL) {
             fprintf(stderr, "cpn-runner: %s\n", detail);
             continue;
         }
-        printf("%s %s\n", backend->name, backend->version);
+        printf("%s %s\n", backend != NULL ? backend->name : trainer->name, backend != NULL ? backend->version : trainer->version);
         described++;
     }
     return described > 0 && fflush(stdout) == 0 ? 0 : 1;
@@ -314,6 +282,9 @@ int cpn_runner_main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--serve") == 0) {
         return serve(strtol(argv[2], NULL, 10));
+    }
+    if (argc == 3 && strcmp(argv[1], "--train") == 0) {
+        return cpni_trainer_serve(strtol(argv[2], NULL, 10));
     }
     if (argc >= 3 && strcmp(argv[1], "--describe") == 0) {
         return describe(argv + 2);

@@ -132,7 +132,7 @@ static struct cpni_warm *start_runner(struct cpni_slot *slot, struct cpni_outcom
         }
     }
     struct cpni_runner runner;
-    int rc = cpni_runner_spawn(pool->paths.runner, &runner, out->detail);
+    int rc = cpni_runner_spawn(pool->paths.runner, "--serve", &runner, out->detail);
     if (rc != 0) {
         out->code = rc;
         out->class = cpni_outcome_class(rc);
