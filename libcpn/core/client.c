@@ -53,9 +53,7 @@ void cpni_client_core_free(struct cpni_client_core *core)
     if (core == NULL) {
         return;
     }
-    while (core->asks != NULL) {
-        cpni_client_forget(core, core->asks->request);
-    }
+    cpni_client_free_asks(core);
     if (core->transfer != NULL) {
         cpni_client_free_tasks(core);
     }
@@ -204,8 +202,10 @@ static int handle(struct cpni_client_core *core, const struct cpni_event *event,
         return 0;
     case CPNI_EV_ASK:
         return refuses ? core->uplink.code : cpni_client_ask(core, &event->ask.msg, actions);
+    case CPNI_EV_FETCH:
+        return refuses ? core->uplink.code : cpni_client_fetch(core, event->fetch.request, &event->fetch.root, event->fetch.size, actions);
     case CPNI_EV_FORGET_ASK:
-        cpni_client_forget(core, event->forget.request);
+        cpni_client_forget(core, event->forget.request, actions);
         return 0;
     case CPNI_EV_STOP:
         stop(core, event->stop.returning, actions);
@@ -219,7 +219,9 @@ static void outcomes(struct cpni_client_core *core, struct cpni_actions *actions
 {
     struct cpni_transfer_outcome outcome;
     while (cpni_transfer_next(core->transfer, &outcome)) {
-        cpni_client_image(core, &outcome, actions);
+        if (!cpni_client_fetched(core, &outcome, actions)) {
+            cpni_client_image(core, &outcome, actions);
+        }
     }
 }
 
@@ -228,7 +230,7 @@ int cpni_client_core_step(struct cpni_client_core *core, const struct cpni_event
 {
     core->now = *now;
     if (core->stopped) {
-        return event->type == CPNI_EV_SUBMIT || event->type == CPNI_EV_ASK ? CPN_ECLOSED : 0;
+        return event->type == CPNI_EV_SUBMIT || event->type == CPNI_EV_ASK || event->type == CPNI_EV_FETCH ? CPN_ECLOSED : 0;
     }
     if (core->config.enrol && event->type != CPNI_EV_STOP) {
         cpni_client_enrol(core, event, actions);

@@ -3,7 +3,8 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* What the files of the client's core share; nobody else includes it. client.c steps, client_task.c keeps submissions until their
- * result was told, client_ask.c keeps requests until their answer was told, client_enrol.c speaks on a token's connection. */
+ * result was told, client_ask.c keeps requests (blobs to be fetched among them) until their
+ * answer was told, client_enrol.c speaks on a token's connection. */
 #ifndef CPNI_CLIENT_PRIV_H
 #define CPNI_CLIENT_PRIV_H
 
@@ -27,7 +28,7 @@ struct cpni_submission {
     UT_hash_handle hh; /* by task */
     UT_hash_handle hs; /* by serial */
     struct cpn_id task;
-    uint64_t serial; /* in the order of submission; the ticket of the image's transfer */
+    uint64_t serial; /* in the order of submission; the ticket of the image's transfer, unlike those of cpni_ask.fetch */
     enum cpni_submission_state state;
     struct cpni_msg msg; /* SUBMIT; texts lie in `block` */
     void *block;
@@ -47,8 +48,12 @@ struct cpni_submission {
 struct cpni_ask {
     UT_hash_handle hh; /* by request */
     uint64_t request;
-    struct cpni_msg msg;
+    struct cpni_msg msg; /* of type NONE: a blob is fetched */
     struct cpni_arena arena;
+    uint64_t fetch; /* ticket of its transfer; 0: none, or it ended with `code` */
+    int code;
+    struct cpn_hash blobs[2]; /* that must stay in the store meanwhile */
+    uint32_t blob_count;
 };
 
 struct cpni_client_core {
@@ -94,7 +99,10 @@ const char *cpni_client_check_tasks(const struct cpni_client_core *core);
 int cpni_client_ask(struct cpni_client_core *core, const struct cpni_msg *msg, struct cpni_actions *actions);
 void cpni_client_answer(struct cpni_client_core *core, const struct cpni_msg *msg, struct cpni_actions *actions);
 void cpni_client_fail_asks(struct cpni_client_core *core, int code, const char *text, struct cpni_actions *actions);
-void cpni_client_forget(struct cpni_client_core *core, uint64_t request);
+int cpni_client_fetch(struct cpni_client_core *core, uint64_t request, const struct cpn_hash *root, uint64_t size, struct cpni_actions *actions);
+bool cpni_client_fetched(struct cpni_client_core *core, const struct cpni_transfer_outcome *outcome, struct cpni_actions *actions);
+void cpni_client_forget(struct cpni_client_core *core, uint64_t request, struct cpni_actions *actions);
+void cpni_client_free_asks(struct cpni_client_core *core);
 void cpni_client_asks_joined(struct cpni_client_core *core, struct cpni_actions *actions);
 
 /* client_enrol.c */

@@ -45,7 +45,7 @@ enum cpni_event_type {
     CPNI_EV_LOAD,         /* worker: fresh load figures for the heartbeat */
     CPNI_EV_SUBMIT,       /* client: the program submits a task */
     CPNI_EV_CANCEL,       /* client: the program cancels a task */
-    CPNI_EV_ASK,          /* client: the program asks (QUERY, ADMIN, PUBLISH) */
+    CPNI_EV_ASK,          /* client: the program asks (QUERY, ADMIN, PUBLISH, SESSION, STOP) */
     CPNI_EV_FETCH,        /* client: the program wants a blob of the master's in its store; a TELL of DONE with the request answers */
     CPNI_EV_FORGET_ASK,   /* client: the program no longer waits for a request */
     CPNI_EV_STOP          /* orderly end; a second one: at once */

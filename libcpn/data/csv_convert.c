@@ -28,6 +28,7 @@ struct convert {
     int in, out;
     char delimiter;
     bool end_of_input;
+    uint64_t bytes_read;
     char *carried; /* the start of a row whose end was not read yet */
     size_t carried_size, carried_capacity;
 
@@ -48,6 +49,10 @@ static int fill(struct convert *c, struct cpni_csv_block *block, size_t size)
         }
         c->end_of_input = count == 0;
         block->size += count > 0 ? (size_t)count : 0;
+        c->bytes_read += count > 0 ? (size_t)count : 0;
+    }
+    if (c->options->progress != NULL && c->options->progress(c->options->progress_arg, c->bytes_read) != 0) {
+        return cpni_csv_fail(c->report, CPN_ECANCELLED, "given up");
     }
     return 0;
 }

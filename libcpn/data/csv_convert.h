@@ -34,6 +34,9 @@ struct cpni_csv_options {
     unsigned threads; /* 0: as many as there are processors, if the table is large */
     const struct cpni_schema *schema; /* treat the table as this one was: features, categorical, impute, standardise and
                                          no_header are taken from it. Its label's column may be absent. */
+    /* Called with the bytes of the table read so far, by one thread at a time; not 0 gives up (CPN_ECANCELLED). */
+    int (*progress)(void *arg, uint64_t bytes); /* NULL: nobody wants to know */
+    void *progress_arg;
 };
 
 struct cpni_csv_report {
@@ -49,7 +52,7 @@ struct cpni_csv_report {
 
 /* Read `in` (file or pipe) from where it stands to its end, write the dataset to `out` (a new, empty file, open for
  * both). On failure report->error[0] is the sentence (errors is then at least 1): CPN_EBADINPUT when the table is at
- * fault, CPN_EINVAL the options, CPN_EIO, CPN_ENOSPC, CPN_ENOMEM. Takes as long as it takes; no other thread may use
+ * fault, CPN_EINVAL the options, CPN_ECANCELLED, CPN_EIO, CPN_ENOSPC, CPN_ENOMEM. Takes as long as it takes; no other thread may use
  * the descriptors. */
 int cpni_csv_convert(const struct cpni_csv_options *options, int in, int out, struct cpni_csv_report *report);
 

@@ -2,13 +2,14 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Questions to the master and administration: each is one request, answered once, asked again by the core after a break. */
+/* Questions to the master, blobs of its, and administration: each is one request, answered once, asked again by the core after a break. */
 #include <stdio.h>
 #include <string.h>
 
 #include "net/joinline.h"
 #include "role/client.h"
 #include "role/clock.h"
+#include "role/mapping.h"
 #include "role/master.h"
 
 static uint64_t *request_of(struct cpni_msg *msg)
@@ -18,6 +19,10 @@ static uint64_t *request_of(struct cpni_msg *msg)
         return &msg->query.request;
     case CPNI_MSG_ADMIN:
         return &msg->admin.request;
+    case CPNI_MSG_SESSION:
+        return &msg->session.request;
+    case CPNI_MSG_STOP:
+        return &msg->stop.request;
     default:
         return &msg->publish.request;
     }
@@ -57,18 +62,15 @@ static int wait_answer(struct cpn_client *client, struct cpni_ask *ask, int time
     }
 }
 
-int cpni_client_request(struct cpn_client *client, struct cpni_msg *msg, struct cpni_ask *ask, int timeout_ms)
+/* Hand the core a question whose request is ask->request, and wait. */
+static int put(struct cpn_client *client, const struct cpni_event *event, struct cpni_ask *ask, int timeout_ms)
 {
-    ask->request = client->next_request++;
-    ask->answered = false;
-    *request_of(msg) = ask->request;
     client->now = cpni_clock_now();
-    struct cpni_event event = { .type = CPNI_EV_ASK };
-    event.ask.msg = *msg;
     client->detail[0] = 0;
-    int rc = cpni_client_step(client, &event);
+    ask->answered = false;
+    int rc = cpni_client_step(client, event);
     if (rc < 0) {
-        return cpni_client_fail(client, rc, "too many questions at a time");
+        return cpni_client_fail(client, rc, "%s", rc == CPN_EBUSY ? "too many questions at a time" : cpn_strerror(rc));
     }
     ask->outer = client->ask;
     client->ask = ask;
@@ -77,6 +79,67 @@ int cpni_client_request(struct cpn_client *client, struct cpni_msg *msg, struct 
     if (!ask->answered) {
         const struct cpni_event forget = { .type = CPNI_EV_FORGET_ASK, .forget = { .request = ask->request } };
         cpni_client_step(client, &forget);
+    }
+    return rc;
+}
+
+int cpni_client_request(struct cpn_client *client, struct cpni_msg *msg, struct cpni_ask *ask, int timeout_ms)
+{
+    ask->request = client->next_request++;
+    *request_of(msg) = ask->request;
+    const struct cpni_event event = { .type = CPNI_EV_ASK, .ask = { .msg = *msg } };
+    return put(client, &event, ask, timeout_ms);
+}
+
+/* ---- blobs of the master's ---- */
+
+struct fetch {
+    struct cpn_client *client;
+    struct cpn_hash root;
+    bool asked, done; /* the spool, for the file */
+    int code;
+    struct cpni_bytes *bytes;
+};
+
+static void opened(struct cpn_client *client, void *user, struct cpni_blob_answer *answer)
+{
+    struct fetch *fetch = user;
+    fetch->done = true;
+    fetch->code = answer->status;
+    if (answer->status < 0) {
+        cpni_client_fail(client, answer->status, "%s", answer->detail);
+        return;
+    }
+    fetch->bytes = cpni_mapping_open(answer->fd, (size_t)answer->info.size);
+    if (fetch->bytes == NULL) {
+        fetch->code = cpni_client_fail(client, CPN_ENOMEM, "no room for what was fetched");
+    }
+}
+
+/* The core has the blob removed right behind this job; what was opened stays readable. */
+static void fetched(void *arg, const struct cpni_msg *msg)
+{
+    struct fetch *fetch = arg;
+    struct cpni_blob_job job = { .op = CPNI_BLOB_OPEN_FD, .root = fetch->root };
+    (void)msg;
+    fetch->code = cpni_client_job(fetch->client, &job, opened, fetch);
+    fetch->asked = fetch->code == 0;
+}
+
+int cpni_client_fetch_blob(struct cpn_client *client, const struct cpn_hash *root, uint64_t size, int timeout_ms, struct cpni_bytes **out)
+{
+    struct fetch fetch = { .client = client, .root = *root };
+    struct cpni_ask ask = { .request = client->next_request++, .reply = fetched, .arg = &fetch };
+    const struct cpni_event event = { .type = CPNI_EV_FETCH, .fetch = { ask.request, *root, size } };
+    client->importing++; /* the same blob may be on its way out for an earlier fetch */
+    int rc = put(client, &event, &ask, timeout_ms);
+    while (fetch.asked && !fetch.done) { /* without a deadline: the store answers every job, and `fetch` is on our stack */
+        cpn_client_dispatch(client, -1);
+    }
+    cpni_client_imported(client);
+    rc = rc == 0 ? fetch.code : rc;
+    if (rc == 0) {
+        *out = fetch.bytes;
     }
     return rc;
 }

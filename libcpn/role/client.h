@@ -3,7 +3,7 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* The client role's insides, shared by its files: client.c (life and rounds), task.c, ask.c (questions and administration), lists.c,
- * publish.c and join.c. */
+ * publish.c, join.c and session_*.c (role/session.h). */
 #ifndef CPNI_ROLE_CLIENT_H
 #define CPNI_ROLE_CLIENT_H
 
@@ -24,7 +24,7 @@ struct cpni_ask {
     uint64_t request;
     bool answered;
     int code;
-    void (*reply)(void *arg, const struct cpni_msg *msg); /* REPLY or PUBLISHED; may be NULL */
+    void (*reply)(void *arg, const struct cpni_msg *msg); /* REPLY, PUBLISHED or DONE with code 0; may be NULL */
     void *arg;
     struct cpni_ask *outer; /* a done callback may ask while its program asks */
 };
@@ -130,8 +130,11 @@ void cpni_task_result(struct cpn_client *client, const struct cpni_msg_result *r
 void cpni_task_refused(struct cpn_client *client, const struct cpni_msg_refused *refused);
 void cpni_task_callbacks(struct cpn_client *client);
 
-/* Ask and wait for the answer; `msg` is a QUERY, ADMIN or PUBLISH whose request is filled in here. */
+/* Ask and wait for the answer; `msg` is a QUERY, ADMIN, PUBLISH, SESSION or STOP whose request is filled in here. */
 int cpni_client_request(struct cpn_client *client, struct cpni_msg *msg, struct cpni_ask *ask, int timeout_ms);
+
+/* Bring a blob of the master's here, and wait for it. Its bytes are the caller's; the spool forgets it. */
+int cpni_client_fetch_blob(struct cpn_client *client, const struct cpn_hash *root, uint64_t size, int timeout_ms, struct cpni_bytes **out);
 
 /* The deadline of a call: INT64_MAX for -1. And what is left of it, in milliseconds. */
 int64_t cpni_client_until(int timeout_ms);

@@ -2,31 +2,20 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The lists that a client can ask for: rows of REPLY messages as arrays of public structs. An array, its texts and what its rows point
- * to are one arena, whose head stands in front of the array. */
+/* See lists.h: its arena stands in front of an array. And the lists that a client can ask for, but for sessions. */
+#include "role/lists.h"
+
 #include <stdalign.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "role/client.h"
 
-struct list {
+struct cpni_list {
     struct cpni_arena arena;
     alignas(max_align_t) unsigned char rows[];
 };
 
-/* A reply under construction. */
-struct builder {
-    struct list *list;
-    size_t count;
-    size_t row_size;
-    bool more;
-    bool failed;
-    void (*convert)(struct builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index);
-    size_t (*rows_of)(const struct cpni_msg_reply *reply);
-};
-
-static const char *text_of(struct builder *builder, struct cpni_str from)
+const char *cpni_list_text(struct cpni_list_builder *builder, struct cpni_str from)
 {
     char *copy = cpni_arena_alloc(&builder->list->arena, from.size + (size_t)1);
     if (copy == NULL) {
@@ -39,7 +28,7 @@ static const char *text_of(struct builder *builder, struct cpni_str from)
     return copy;
 }
 
-static void *array_of(struct builder *builder, size_t count, size_t size)
+void *cpni_list_array(struct cpni_list_builder *builder, size_t count, size_t size)
 {
     void *array = cpni_arena_alloc(&builder->list->arena, count * size);
     builder->failed = builder->failed || array == NULL;
@@ -48,9 +37,9 @@ static void *array_of(struct builder *builder, size_t count, size_t size)
 
 static void take_reply(void *arg, const struct cpni_msg *msg)
 {
-    struct builder *builder = arg;
+    struct cpni_list_builder *builder = arg;
     size_t rows = builder->rows_of(&msg->reply);
-    struct list *list = cpni_realloc(builder->list, sizeof *list + (builder->count + rows) * builder->row_size);
+    struct cpni_list *list = cpni_realloc(builder->list, sizeof *list + (builder->count + rows) * builder->row_size);
     builder->more = msg->reply.more && rows != 0;
     if (list == NULL) {
         builder->failed = true;
@@ -77,23 +66,23 @@ static size_t node_rows(const struct cpni_msg_reply *reply)
     return reply->nodes_count;
 }
 
-static void convert_node(struct builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
+static void convert_node(struct cpni_list_builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
 {
     const struct cpni_rec_NODE *from = &reply->nodes[index];
-    const char **backends = array_of(builder, from->backends_count, sizeof *backends);
-    struct cpn_held_info *models = array_of(builder, from->models_count, sizeof *models);
+    const char **backends = cpni_list_array(builder, from->backends_count, sizeof *backends);
+    struct cpn_held_info *models = cpni_list_array(builder, from->models_count, sizeof *models);
     for (size_t i = 0; backends != NULL && i < from->backends_count; i++) {
-        backends[i] = text_of(builder, from->backends[i].text);
+        backends[i] = cpni_list_text(builder, from->backends[i].text);
     }
     for (size_t i = 0; models != NULL && i < from->models_count; i++) {
-        models[i].name = text_of(builder, from->models[i].name);
+        models[i].name = cpni_list_text(builder, from->models[i].name);
         models[i].version = from->models[i].version;
         models[i].state = (enum cpn_held_state)from->models[i].state;
-        models[i].text = text_of(builder, from->models[i].text);
+        models[i].text = cpni_list_text(builder, from->models[i].text);
     }
     *(struct cpn_node_info *)row = (struct cpn_node_info){
         .key = from->key,
-        .name = text_of(builder, from->name),
+        .name = cpni_list_text(builder, from->name),
         .state = (enum cpn_node_state)from->state,
         .revoked = from->revoked,
         .slots = from->slots,
@@ -102,8 +91,8 @@ static void convert_node(struct builder *builder, void *row, const struct cpni_m
         .cores = from->cores,
         .memory = from->memory,
         .rss = from->rss,
-        .gpu = text_of(builder, from->gpu),
-        .software = text_of(builder, from->software),
+        .gpu = cpni_list_text(builder, from->gpu),
+        .software = cpni_list_text(builder, from->software),
         .backends = backends,
         .backend_count = from->backends_count,
         .models = models,
@@ -118,12 +107,12 @@ static size_t user_rows(const struct cpni_msg_reply *reply)
     return reply->users_count;
 }
 
-static void convert_user(struct builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
+static void convert_user(struct cpni_list_builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
 {
     const struct cpni_rec_USER *from = &reply->users[index];
     *(struct cpn_user_info *)row = (struct cpn_user_info){
         .key = from->key,
-        .name = text_of(builder, from->name),
+        .name = cpni_list_text(builder, from->name),
         .role = (enum cpn_role)from->role,
         .publish = from->publish,
         .revoked = from->revoked,
@@ -138,21 +127,21 @@ static size_t model_rows(const struct cpni_msg_reply *reply)
     return reply->models_count;
 }
 
-static void convert_model(struct builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
+static void convert_model(struct cpni_list_builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
 {
     const struct cpni_rec_MODEL *from = &reply->models[index];
     *(struct cpn_model_info *)row = (struct cpn_model_info){
-        .name = text_of(builder, from->name),
+        .name = cpni_list_text(builder, from->name),
         .version = from->version,
-        .backend = text_of(builder, from->backend),
+        .backend = cpni_list_text(builder, from->backend),
         .root = from->root,
         .bytes = from->bytes,
         .added_us = us(from->added_ms),
-        .publisher = text_of(builder, from->publisher),
+        .publisher = cpni_list_text(builder, from->publisher),
         .ready = from->ready,
         .preparing = from->preparing,
         .failed = from->failed,
-        .text = text_of(builder, from->text),
+        .text = cpni_list_text(builder, from->text),
     };
 }
 
@@ -161,21 +150,21 @@ static size_t task_rows(const struct cpni_msg_reply *reply)
     return reply->jobs_count;
 }
 
-static void convert_task(struct builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
+static void convert_task(struct cpni_list_builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
 {
     const struct cpni_rec_JOB *from = &reply->jobs[index];
     *(struct cpn_task_info *)row = (struct cpn_task_info){
         .id = from->task,
-        .model = text_of(builder, from->model),
+        .model = cpni_list_text(builder, from->model),
         .version = from->version,
         .state = (enum cpn_task_state)from->state,
-        .user = text_of(builder, from->user),
-        .node = text_of(builder, from->node),
-        .name = text_of(builder, from->input_name),
+        .user = cpni_list_text(builder, from->user),
+        .node = cpni_list_text(builder, from->node),
+        .name = cpni_list_text(builder, from->input_name),
         .attempt = from->attempt,
         .age_us = from->age_ms * 1000,
         .bytes = from->input_bytes,
-        .text = text_of(builder, from->text),
+        .text = cpni_list_text(builder, from->text),
     };
 }
 
@@ -184,13 +173,13 @@ static size_t token_rows(const struct cpni_msg_reply *reply)
     return reply->tokens_count;
 }
 
-static void convert_token(struct builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
+static void convert_token(struct cpni_list_builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
 {
     const struct cpni_rec_TOKEN *from = &reply->tokens[index];
     *(struct cpn_token_info *)row = (struct cpn_token_info){
         .key = from->key,
         .role = (enum cpn_role)from->role,
-        .name = text_of(builder, from->name),
+        .name = cpni_list_text(builder, from->name),
         .expires_us = us(from->expires_ms),
         .uses_left = from->uses_left,
         .revoked = from->revoked,
@@ -202,25 +191,26 @@ static size_t event_rows(const struct cpni_msg_reply *reply)
     return reply->notes_count;
 }
 
-static void convert_event(struct builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
+static void convert_event(struct cpni_list_builder *builder, void *row, const struct cpni_msg_reply *reply, size_t index)
 {
     const struct cpni_rec_NOTE *from = &reply->notes[index];
     *(struct cpn_event_info *)row = (struct cpn_event_info){
         .number = from->sequence,
         .wall_us = us(from->at_ms),
         .level = (enum cpn_log_level)from->level,
-        .event = text_of(builder, from->event),
-        .node = text_of(builder, from->node),
-        .task = text_of(builder, from->task),
-        .model = text_of(builder, from->model),
-        .text = text_of(builder, from->text),
+        .event = cpni_list_text(builder, from->event),
+        .node = cpni_list_text(builder, from->node),
+        .task = cpni_list_text(builder, from->task),
+        .model = cpni_list_text(builder, from->model),
+        .text = cpni_list_text(builder, from->text),
     };
 }
 
 /* ---- asking ---- */
 
 /* Tables come in pages: `since` counts the rows that are here already. Events come in one. */
-static int ask(struct cpn_client *client, struct builder *builder, struct cpni_msg_query query, int timeout_ms, void **out, size_t *count)
+int cpni_list_ask(struct cpn_client *client, struct cpni_list_builder *builder, struct cpni_msg_query query, int timeout_ms, void **out,
+                  size_t *count)
 {
     const int64_t until_us = cpni_client_until(timeout_ms);
     int rc;
@@ -250,18 +240,28 @@ static int ask(struct cpn_client *client, struct builder *builder, struct cpni_m
 void cpn_client_free_list(void *rows)
 {
     if (rows != NULL) {
-        struct list *list = (struct list *)(void *)((unsigned char *)rows - offsetof(struct list, rows));
+        struct cpni_list *list = (struct cpni_list *)(void *)((unsigned char *)rows - offsetof(struct cpni_list, rows));
         cpni_arena_free(&list->arena);
         cpni_free(list);
     }
 }
 
+char *cpni_list_bytes(const void *data, size_t size)
+{
+    struct cpni_list *list = cpni_calloc(1, sizeof *list + size + 1);
+    if (list == NULL) {
+        return NULL;
+    }
+    memcpy(list->rows, data, size);
+    return (char *)list->rows;
+}
+
 #define TABLE(function, type, what_, name)                                                                           \
     int function(struct cpn_client *client, int timeout_ms, struct type **out, size_t *count)                        \
     {                                                                                                                \
-        struct builder builder = { .row_size = sizeof(struct type), .convert = convert_##name, .rows_of = name##_rows }; \
+        struct cpni_list_builder builder = { .row_size = sizeof(struct type), .convert = convert_##name, .rows_of = name##_rows }; \
         void *rows;                                                                                                  \
-        int rc = ask(client, &builder, (struct cpni_msg_query){ .what = (what_) }, timeout_ms, &rows, count);        \
+        int rc = cpni_list_ask(client, &builder, (struct cpni_msg_query){ .what = (what_) }, timeout_ms, &rows, count);        \
         if (rc == 0) {                                                                                               \
             *out = rows;                                                                                             \
         }                                                                                                            \
@@ -277,10 +277,10 @@ TABLE(cpn_client_tokens, cpn_token_info, CPNI_QUERY_TOKENS, token)
 int cpn_client_events(struct cpn_client *client, const char *filter, uint64_t since, uint32_t limit, int timeout_ms,
                       struct cpn_event_info **out, size_t *count)
 {
-    struct builder builder = { .row_size = sizeof(struct cpn_event_info), .convert = convert_event, .rows_of = event_rows };
+    struct cpni_list_builder builder = { .row_size = sizeof(struct cpn_event_info), .convert = convert_event, .rows_of = event_rows };
     const struct cpni_msg_query query = { .what = CPNI_QUERY_EVENTS, .name = cpni_str(filter), .since = since, .limit = limit };
     void *rows;
-    int rc = ask(client, &builder, query, timeout_ms, &rows, count);
+    int rc = cpni_list_ask(client, &builder, query, timeout_ms, &rows, count);
     if (rc == 0) {
         *out = rows;
     }

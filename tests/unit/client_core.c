@@ -437,6 +437,134 @@ static void requests_are_asked_until_answered(void **state)
     assert_null(steps_told(s, CPNI_MSG_REPLY, 0));
 }
 
+static int ask_session(struct steps *s, uint64_t request, uint8_t dataset, uint8_t schema)
+{
+    struct cpni_event event = { .type = CPNI_EV_ASK };
+    struct cpni_msg_session *session = &event.ask.msg.session;
+    event.ask.msg.type = CPNI_MSG_SESSION;
+    session->request = request;
+    session->session.bytes[0] = 1;
+    session->spec = fake_fill(100, 'x');
+    session->dataset_root = fake_root(dataset);
+    session->dataset_size = 2 * MIB;
+    session->schema_root = fake_root(schema);
+    session->schema_size = 300;
+    fake_put(&s->disk, &session->dataset_root, session->dataset_size);
+    fake_put(&s->disk, &session->schema_root, session->schema_size);
+    steps_event(s, &event);
+    cpni_bytes_unref(session->spec);
+    return s->rc;
+}
+
+static void done(struct steps *s, uint64_t request)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_DONE, .done = { .request = request } };
+    steps_msg(s, &msg);
+}
+
+static void a_session_is_asked_again_and_its_blobs_stay_until_the_answer(void **state)
+{
+    struct steps *s = *state;
+    struct cpn_hash dataset = fake_root(70);
+    struct cpn_hash schema = fake_root(71);
+    steps_join(s);
+    assert_int_equal(ask_session(s, 11, 70, 71), 0);
+    assert_int_equal(steps_sent(s, CPNI_MSG_SESSION, 0)->session.spec->size, 100);
+    submit_blob(s, 1, 71, 300); /* a task with the same bytes */
+    struct cpni_msg want = { .type = CPNI_MSG_WANT, .want = { .root = dataset, .first = 1, .count = 1 } };
+    steps_bulk(s, &want);
+    assert_true(steps_disk(s));
+    assert_int_equal(steps_sent(s, CPNI_MSG_CHUNK, 0)->chunk.data->data[0], 71);
+    struct cpni_msg received = { .type = CPNI_MSG_RECEIVED, .received = { .root = dataset } };
+    steps_bulk(s, &received); /* the next master may want it once more */
+    steps_lost(s, CPNI_CONN_CONTROL);
+    steps_connected(s, CPNI_CONN_CONTROL);
+    steps_welcome(s, CPNI_CONN_CONTROL);
+    assert_int_equal(steps_sent(s, CPNI_MSG_SESSION, 0)->session.request, 11);
+    assert_true(fake_has(&s->disk, &dataset));
+    done(s, 11);
+    assert_int_equal(steps_told(s, CPNI_MSG_DONE, 0)->done.code, 0);
+    while (steps_disk(s)) {
+    }
+    assert_false(fake_has(&s->disk, &dataset));
+    assert_true(fake_has(&s->disk, &schema));
+    say(s, CPNI_MSG_RESULT, 1);
+    while (steps_disk(s)) {
+    }
+    assert_false(fake_has(&s->disk, &schema));
+    assert_int_equal(ask_session(s, 12, 70, 71), 0);
+    struct cpni_event forget = { .type = CPNI_EV_FORGET_ASK, .forget.request = 12 };
+    steps_event(s, &forget);
+    while (steps_disk(s)) {
+    }
+    assert_false(fake_has(&s->disk, &dataset));
+}
+
+static int fetch(struct steps *s, uint64_t request, uint8_t root)
+{
+    struct cpni_event event = { .type = CPNI_EV_FETCH, .fetch = { request, fake_root(root), 2 * MIB } };
+    steps_event(s, &event);
+    return s->rc;
+}
+
+/* Let disk and master work until a request is answered; false: never. */
+static bool until_done(struct steps *s, struct fake_disk *master)
+{
+    for (int i = 0; i < 100 && steps_told(s, CPNI_MSG_DONE, 0) == NULL; i++) {
+        if (steps_sent(s, CPNI_MSG_WANT, 0) != NULL) {
+            steps_serve(s, master);
+        } else if (!steps_disk(s)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void a_blob_is_fetched_told_and_removed(void **state)
+{
+    struct steps *s = *state;
+    struct fake_disk master = { 0 };
+    struct cpn_hash root = fake_root(80);
+    fake_put(&master, &root, 2 * MIB);
+    steps_join(s);
+    assert_int_equal(fetch(s, 0, 80), CPN_EINVAL);
+    assert_int_equal(fetch(s, 21, 80), 0);
+    assert_int_equal(fetch(s, 21, 80), CPN_EEXISTS);
+    assert_true(steps_disk(s)); /* is it here? */
+    steps_lost(s, CPNI_CONN_BULK);
+    steps_lost(s, CPNI_CONN_CONTROL);
+    steps_join(s); /* goes on by itself */
+    assert_true(until_done(s, &master));
+    assert_int_equal(steps_told(s, CPNI_MSG_DONE, 0)->done.request, 21);
+    assert_int_equal(steps_told(s, CPNI_MSG_DONE, 0)->done.code, 0);
+    assert_true(fake_has(&s->disk, &root)); /* the role's read of it comes before */
+    while (steps_disk(s)) {
+    }
+    assert_false(fake_has(&s->disk, &root));
+    assert_int_equal(fetch(s, 22, 81), 0);
+    assert_true(until_done(s, &master));
+    assert_int_equal(steps_told(s, CPNI_MSG_DONE, 0)->done.code, CPN_ENOTFOUND);
+}
+
+static void a_fetch_that_nobody_waits_for_ends(void **state)
+{
+    struct steps *s = *state;
+    struct fake_disk master = { 0 };
+    struct cpn_hash root = fake_root(80);
+    fake_put(&master, &root, 2 * MIB);
+    steps_join(s);
+    assert_int_equal(fetch(s, 21, 80), 0);
+    struct cpni_event forget = { .type = CPNI_EV_FORGET_ASK, .forget.request = 21 };
+    steps_event(s, &forget);
+    assert_false(until_done(s, &master));
+    assert_false(fake_has(&s->disk, &root));
+    struct cpni_event event = { .type = CPNI_EV_REFUSED, .lost = { .conn = CPNI_CONN_CONTROL, .code = CPN_EKEY, .text = "revoked" } };
+    assert_int_equal(fetch(s, 22, 80), 0);
+    steps_event(s, &event);
+    assert_int_equal(steps_told(s, CPNI_MSG_REFUSED, 1)->refused.request, 22);
+    assert_int_equal(fetch(s, 23, 80), CPN_EKEY);
+}
+
 static void a_refused_key_fails_everything_with_the_reason(void **state)
 {
     struct steps *s = *state;
@@ -581,6 +709,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_reign_has_no_image_of_the_old_one, setup, teardown),
         cmocka_unit_test_setup_teardown(an_image_that_cannot_be_had_fails_the_task, setup, teardown),
         cmocka_unit_test_setup_teardown(requests_are_asked_until_answered, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_session_is_asked_again_and_its_blobs_stay_until_the_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_blob_is_fetched_told_and_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_fetch_that_nobody_waits_for_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_key_fails_everything_with_the_reason, setup, teardown),
         cmocka_unit_test_setup_teardown(stop_says_goodbye, setup, teardown),
         cmocka_unit_test(a_token_enrols_a_key),

@@ -1,0 +1,204 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* Starting a session (cpn/session.h): the options are checked, the table is read, dataset and schema go into the spool, the master is
+ * asked, and fetches both from there. */
+#include <stdio.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "role/clock.h"
+#include "role/session.h"
+
+#define GIVE_UP_MS 2000 /* so long is the master told that a session that may have begun is not wanted */
+
+/* ---- what is asked for ---- */
+
+static int check_options(struct cpn_client *client, const struct cpn_session_options *options)
+{
+    if (options->table.path == NULL || options->table.path[0] == 0) {
+        return cpni_client_fail(client, CPN_EINVAL, "a session needs a table: the path of a CSV file");
+    }
+    if (options->table.label == NULL || options->table.label[0] == 0) {
+        return cpni_client_fail(client, CPN_EINVAL, "%s: which column holds the labels? Give its name, or its number from 1",
+                                options->table.path);
+    }
+    return 0;
+}
+
+/* What can be known to fail before any peer is locked. */
+static int check_table(struct cpn_client *client, const struct cpni_session_spec *spec, const struct cpni_session_table *table)
+{
+    char why[CPN_DETAIL] = "";
+    if (spec->mode != CPNI_MODE_SWEEP && table->train_rows < spec->peers) {
+        return cpni_client_fail(client, CPN_EBADINPUT, "the table has %llu rows to learn from: too few for %u peers",
+                                (unsigned long long)table->train_rows, spec->peers);
+    }
+    for (uint32_t i = 0; i < spec->lane_count; i++) {
+        struct cpni_model model;
+        int rc = cpni_session_model_of(&spec->lanes[i], table->columns, table->classes, &model, why);
+        if (rc < 0) {
+            return cpni_client_fail(client, rc, "%s", why);
+        }
+    }
+    return 0;
+}
+
+static const char *name_of(const struct cpn_session_options *options)
+{
+    const char *slash = strrchr(options->table.path, '/');
+    return options->name != NULL && options->name[0] != 0 ? options->name : slash != NULL ? slash + 1 : options->table.path;
+}
+
+/* ---- into the spool ---- */
+
+struct import {
+    bool done;
+    int code;
+    struct cpn_hash root;
+    uint64_t size;
+};
+
+static void imported(struct cpn_client *client, void *user, struct cpni_blob_answer *answer)
+{
+    struct import *import = user;
+    *import = (struct import){ true, answer->status, answer->root, answer->info.size };
+    if (answer->status < 0) {
+        cpni_client_fail(client, answer->status, "%s", answer->detail);
+    }
+}
+
+/* Waits without a deadline of its own: the store answers every job, and `out` is on our caller's stack. */
+static int import(struct cpn_client *client, struct cpni_blob_job *job, struct import *out)
+{
+    job->class = CPNI_BLOB_SPOOL;
+    int rc = cpni_client_job(client, job, imported, out);
+    while (rc == 0 && !out->done) {
+        cpn_client_dispatch(client, -1);
+    }
+    return rc < 0 ? rc : out->code;
+}
+
+static int import_all(struct cpn_client *client, const struct cpni_session_table *table, struct import *dataset, struct import *schema)
+{
+    char path[64];
+    struct cpni_blob_job file = { .op = CPNI_BLOB_IMPORT_FILE, .path = path };
+    struct cpni_blob_job bytes = { .op = CPNI_BLOB_IMPORT_BYTES, .payload = cpni_bytes_copy(table->schema.data, table->schema.size) };
+    if (bytes.payload == NULL) {
+        return CPN_ENOMEM;
+    }
+    snprintf(path, sizeof path, "/proc/self/fd/%d", table->fd);
+    int rc = import(client, &file, dataset);
+    rc = rc == 0 ? import(client, &bytes, schema) : rc;
+    cpni_bytes_unref(bytes.payload);
+    return rc;
+}
+
+/* Unless the core still serves it, or a task has the same bytes. */
+static void drop(struct cpn_client *client, const struct import *import)
+{
+    if (import->done && import->code == 0) {
+        cpni_client_remove(client, &(struct cpni_act_disk){ .op = CPNI_DISK_REMOVE, .root = import->root });
+    }
+}
+
+/* ---- asking ---- */
+
+static int sent(void *arg, uint64_t done, uint64_t total)
+{
+    const struct cpn_session_options *options = arg;
+    return options->progress(options->progress_arg, "send", done, total);
+}
+
+/* The session may have begun: its peers must not wait for a dataset that does not come. */
+static void take_back(struct cpn_client *client, const struct cpn_id *id)
+{
+    char detail[CPN_DETAIL];
+    memcpy(detail, client->detail, sizeof detail);
+    cpn_session_stop(client, id, GIVE_UP_MS);
+    memcpy(client->detail, detail, sizeof detail);
+}
+
+static int ask(struct cpn_client *client, const struct cpn_session_options *options, struct cpni_msg *msg, int timeout_ms)
+{
+    struct cpni_ask question = { 0 };
+    if (options->progress != NULL) {
+        client->progress = (struct cpni_progress){ sent, (void *)(uintptr_t)options, client->chunk_bytes,
+                                                   msg->session.dataset_size + msg->session.schema_size };
+    }
+    int rc = cpni_client_request(client, msg, &question, timeout_ms);
+    client->progress = (struct cpni_progress){ 0 };
+    if (rc == CPN_ETIMEDOUT || rc == CPN_ECANCELLED) {
+        take_back(client, &msg->session.session);
+    }
+    return rc;
+}
+
+static int send(struct cpn_client *client, const struct cpn_session_options *options, const struct cpni_session_spec *spec,
+                const struct cpni_session_table *table, int timeout_ms, struct cpn_id *session)
+{
+    struct import dataset = { 0 };
+    struct import schema = { 0 };
+    struct cpni_buf text = { 0 };
+    struct cpni_msg msg = { .type = CPNI_MSG_SESSION };
+    client->importing++; /* an earlier session's removal of the same bytes waits */
+    int rc = import_all(client, table, &dataset, &schema);
+    rc = rc == 0 ? cpni_session_spec_write(spec, &text) : rc;
+    struct cpni_bytes *bytes = rc == 0 ? cpni_bytes_copy(text.data, text.size) : NULL;
+    if (bytes != NULL) {
+        msg.session = (struct cpni_msg_session){
+            .name = cpni_str(name_of(options)), .spec = bytes, .dataset_root = dataset.root, .dataset_size = dataset.size,
+            .schema_root = schema.root, .schema_size = schema.size, .rows = table->rows, .train_rows = table->train_rows,
+            .columns = table->columns, .classes = table->classes,
+        };
+        randombytes_buf(msg.session.session.bytes, sizeof msg.session.session.bytes);
+        rc = ask(client, options, &msg, timeout_ms);
+    } else {
+        rc = rc < 0 ? rc : CPN_ENOMEM;
+    }
+    drop(client, &dataset);
+    drop(client, &schema);
+    cpni_client_imported(client);
+    cpni_bytes_unref(bytes);
+    cpni_buf_free(&text);
+    if (rc == 0) {
+        *session = msg.session.session;
+    }
+    return rc;
+}
+
+static int read_and_send(struct cpn_client *client, const struct cpn_session_options *options, const struct cpni_session_spec *spec,
+                         int timeout_ms, struct cpn_id *session)
+{
+    struct cpni_session_table table;
+    int rc = cpni_session_table_read(client, options, spec, &table);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = check_table(client, spec, &table);
+    rc = rc == 0 ? send(client, options, spec, &table, timeout_ms, session) : rc;
+    cpni_session_table_free(&table);
+    return rc;
+}
+
+int cpn_session_start(struct cpn_client *client, const struct cpn_session_options *given, int timeout_ms, struct cpn_id *session)
+{
+    struct cpn_session_options options = { 0 };
+    struct cpni_session_spec spec;
+    char why[CPN_DETAIL] = "";
+    memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
+    client->detail[0] = 0;
+    int rc = check_options(client, &options);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = cpni_session_spec_of(&options, &spec, why);
+    if (rc < 0) {
+        return cpni_client_fail(client, rc, "%s", why);
+    }
+    rc = read_and_send(client, &options, &spec, timeout_ms, session);
+    cpni_session_spec_free(&spec);
+    return rc == CPN_ENOMEM ? cpni_client_fail(client, rc, "out of memory") : rc;
+}
