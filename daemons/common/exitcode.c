@@ -16,6 +16,7 @@ int exit_code_of(int error)
     case CPN_EUNREACHABLE:
     case CPN_ECLOSED:
     case CPN_EAGAIN:
+    case CPN_EBUSY:
     case CPN_ENONODE:
         return EXIT_CODE_UNREACHABLE;
     case CPN_EDENIED:
@@ -42,6 +43,7 @@ int exit_code_of(int error)
     case CPN_ECRASHED:
     case CPN_ENODELOST:
     case CPN_EDIVERGED:
+    case CPN_EFAILED:
         return EXIT_CODE_PARTLY;
     default:
         return EXIT_CODE_MACHINE;

@@ -17,7 +17,7 @@
 #include "paths.h"
 #include "values.h"
 
-#define FLAGS_MAX 128    /* flags on one command line */
+#define FLAGS_MAX 512    /* flags on one command line */
 #define SETTINGS_MAX 64  /* settings of one program */
 #define LONG_BASE 256    /* getopt's value of the first setting, past every letter */
 

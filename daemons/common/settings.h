@@ -12,15 +12,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SETTING_LIST_MAX 32 /* items of a list; more addresses than any machine has */
+#define SETTING_LIST_MAX 128 /* items of a list: columns of a table, configurations of a session, addresses of a machine */
 
 enum setting_kind {
-    SETTING_FLAG,  /* to: bool */
-    SETTING_TEXT,  /* to: const char * */
-    SETTING_LIST,  /* to: struct setting_list; repeat the flag, or separate by commas */
-    SETTING_COUNT, /* to: uint32_t */
-    SETTING_TIME,  /* to: uint64_t, milliseconds; written "500ms", "30s", "10m", "1h", "7d"; without a unit: seconds */
-    SETTING_BYTES, /* to: uint64_t; written "64MiB", "8GiB"; without a unit: bytes */
+    SETTING_FLAG,   /* to: bool */
+    SETTING_TEXT,   /* to: const char * */
+    SETTING_LIST,   /* to: struct setting_list; repeat the flag, or separate by commas */
+    SETTING_REPEAT, /* to: struct setting_list; each time the flag is given is one item, commas and all */
+    SETTING_COUNT,  /* to: uint32_t */
+    SETTING_NUMBER, /* to: double, decimal */
+    SETTING_TIME,   /* to: uint64_t, milliseconds; written "500ms", "30s", "10m", "1h", "7d"; without a unit: seconds */
+    SETTING_BYTES,  /* to: uint64_t; written "64MiB", "8GiB"; without a unit: bytes */
 };
 
 /* NULL-terminated, as the option structs of libcpn want it. */

@@ -6,6 +6,7 @@
 #include "table.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "text.h"
@@ -38,29 +39,43 @@ void table_cell(struct table *table, const char *format, ...)
     va_end(args);
 }
 
-static void print_row(const char *const *row, size_t count, const size_t *widths, FILE *to)
+/* The title without its mark. */
+static const char *title_of(const struct table *table, size_t column)
 {
-    for (size_t i = 0; i < count; i++) {
-        size_t pad = i + 1 < count ? widths[i] - text_width(row[i]) + 2 : 0; /* nothing after the last one */
-        fprintf(to, "%s%*s", row[i], (int)pad, "");
+    return table->titles[column] + (*table->titles[column] == '>');
+}
+
+static void print_cell(const struct table *table, const char *cell, size_t column, const size_t *widths, FILE *to)
+{
+    int pad = (int)(widths[column] - text_width(cell));
+    bool last = column + 1 == table->columns; /* nothing after the last one */
+    if (*table->titles[column] == '>') {
+        fprintf(to, "%*s%s%s", pad, "", cell, last ? "" : "  ");
+    } else {
+        fprintf(to, "%s%*s", cell, last ? 0 : pad + 2, "");
     }
-    fputc('\n', to);
 }
 
 void table_print(const struct table *table, FILE *to)
 {
     size_t widths[TABLE_COLUMNS_MAX];
     for (size_t i = 0; i < table->columns; i++) {
-        widths[i] = text_width(table->titles[i]);
+        widths[i] = text_width(title_of(table, i));
     }
     for (size_t i = 0; i < table->cell_count; i++) {
         size_t width = text_width(table->cells[i]);
         size_t column = i % table->columns;
         widths[column] = width > widths[column] ? width : widths[column];
     }
-    print_row(table->titles, table->columns, widths, to);
-    for (size_t i = 0; i + table->columns <= table->cell_count; i += table->columns) {
-        print_row((const char *const *)&table->cells[i], table->columns, widths, to);
+    for (size_t i = 0; i < table->columns; i++) {
+        print_cell(table, title_of(table, i), i, widths, to);
+    }
+    fputc('\n', to);
+    for (size_t row = 0; row + table->columns <= table->cell_count; row += table->columns) {
+        for (size_t i = 0; i < table->columns; i++) {
+            print_cell(table, table->cells[row + i], i, widths, to);
+        }
+        fputc('\n', to);
     }
 }
 

@@ -17,7 +17,7 @@ struct table {
     size_t cell_count, room;
 };
 
-/* `titles` is NULL-terminated and borrowed. */
+/* `titles` is NULL-terminated and borrowed. A title that begins with ">" has its column flush right, as numbers are. */
 void table_init(struct table *table, const char *const *titles);
 /* The next cell, row by row; without memory the table ends there. */
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -6,6 +6,7 @@
 #include "text.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -37,6 +38,41 @@ char *text_duration(uint64_t us, char text[TEXT_SHORT])
         snprintf(text, TEXT_SHORT, "%" PRIu64 ":%02d:%02d", seconds / 3600, (int)(seconds / 60 % 60), (int)(seconds % 60));
     } else {
         snprintf(text, TEXT_SHORT, "%" PRIu64 " d %d h", seconds / 86400, (int)(seconds / 3600 % 24));
+    }
+    return text;
+}
+
+char *text_clock(double seconds, char text[TEXT_SHORT])
+{
+    if (!(seconds >= 0) || seconds > 1e9) {
+        snprintf(text, TEXT_SHORT, "-");
+        return text;
+    }
+    uint64_t whole = (uint64_t)(seconds + 0.5);
+    if (whole < 3600) {
+        snprintf(text, TEXT_SHORT, "%d:%02d", (int)(whole / 60), (int)(whole % 60));
+    } else {
+        snprintf(text, TEXT_SHORT, "%" PRIu64 ":%02d:%02d", whole / 3600, (int)(whole / 60 % 60), (int)(whole % 60));
+    }
+    return text;
+}
+
+char *text_decimal(double value, char text[TEXT_SHORT])
+{
+    if (isnan(value)) {
+        snprintf(text, TEXT_SHORT, "-");
+    } else {
+        snprintf(text, TEXT_SHORT, fabs(value) < 1e6 ? "%.4f" : "%.1e", value);
+    }
+    return text;
+}
+
+char *text_percent(double share, char text[TEXT_SHORT])
+{
+    if (isnan(share)) {
+        snprintf(text, TEXT_SHORT, "-");
+    } else {
+        snprintf(text, TEXT_SHORT, "%.2f%%", 100 * share);
     }
     return text;
 }

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,18 @@ static bool apply_count(const char *text, uint32_t *to)
     return true;
 }
 
+/* No "inf", "nan" or hexadecimal digits: nobody means them. */
+static bool apply_number(const char *text, double *to)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (*text == 0 || strspn(text, "0123456789+-.eE") != strlen(text) || *end != 0 || !isfinite(number)) {
+        return false;
+    }
+    *to = number;
+    return true;
+}
+
 static bool apply_flag(const char *text, bool *to)
 {
     static const char *const yes[] = { "1", "yes", "true", "on" };
@@ -108,15 +121,27 @@ static bool apply_list(const char *text, struct setting_list *to, bool first, st
     return ok;
 }
 
+static bool apply_repeat(const char *text, struct setting_list *to, bool first)
+{
+    if (first) {
+        *to = (struct setting_list){ 0 };
+    }
+    return list_add(to, text);
+}
+
 static const char *expected(enum setting_kind kind)
 {
     switch (kind) {
     case SETTING_FLAG:
         return "yes or no";
     case SETTING_LIST:
-        return "up to 32 items separated by commas";
+        return "up to 128 items separated by commas";
+    case SETTING_REPEAT:
+        return "a text, up to 128 times";
     case SETTING_COUNT:
         return "a whole number";
+    case SETTING_NUMBER:
+        return "a number such as 0.1";
     case SETTING_TIME:
         return "a time such as 500ms, 30s, 10m, 1h or 7d";
     case SETTING_BYTES:
@@ -138,6 +163,12 @@ bool value_apply(const struct setting *setting, const char *text, bool first, co
         break;
     case SETTING_LIST:
         ok = apply_list(text, setting->to, first, settings);
+        break;
+    case SETTING_REPEAT:
+        ok = apply_repeat(text, setting->to, first);
+        break;
+    case SETTING_NUMBER:
+        ok = apply_number(text, setting->to);
         break;
     case SETTING_COUNT:
         ok = apply_count(text, setting->to);

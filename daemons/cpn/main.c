@@ -4,6 +4,7 @@
 
 /* `cpn`: finds the command by its one or two words. */
 #include <locale.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,13 @@ static const struct command {
     { "model", "train-faces", command_model_train_faces, "make a face model from folders of photos named by person" },
     { "model", "push", command_model_push, "publish a bundle as a new version, and wait for the nodes" },
     { "model", "rm", command_model_rm, "take a version out of service" },
+    { "train", "", command_train, "train a model on a table with the nodes, and watch; --publish to serve it" },
+    { "sessions", "", command_sessions, "the training sessions" },
+    { "sessions", "show", command_sessions_show, "all about one: lanes, epochs, outcome; --csv, --plot" },
+    { "sessions", "watch", command_sessions_watch, "watch one until it ends" },
+    { "sessions", "stop", command_sessions_stop, "stop one; what was learned is kept" },
+    { "sessions", "export", command_sessions_export, "its outcome as ONNX" },
+    { "sessions", "publish", command_sessions_publish, "its outcome as a model of the network" },
     { "nodes", "", command_nodes, "the nodes: state, slots, load; --stats for their history" },
     { "node", "drain", command_node_drain, "give a node no new tasks" },
     { "node", "resume", command_node_resume, "give it tasks again" },
@@ -47,6 +55,25 @@ static void help(FILE *to)
     }
     fputs("  help, version\n\ncpn COMMAND --help tells more. Exit status: 0 done, 1 some of the work failed, 2 usage, 3 nobody answered,\n"
           "4 refused by the network, 5 bad input, 6 trouble with this machine, 130 interrupted.\n", to);
+}
+
+/* "sessions" alone is a command, and so is "sessions show": the second word decides when there is one. */
+static const struct command *find(const char *first, const char *second)
+{
+    const struct command *alone = NULL;
+    bool has_second_words = false;
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(commands[i].first, first) != 0) {
+            continue;
+        }
+        if (*commands[i].second == 0) {
+            alone = &commands[i];
+        } else if (strcmp(commands[i].second, second) == 0) {
+            return &commands[i];
+        }
+        has_second_words = has_second_words || *commands[i].second != 0;
+    }
+    return has_second_words && *second != 0 && *second != '-' ? NULL : alone;
 }
 
 /* The second words of a first one, for who left it out or misspelt it. */
@@ -80,11 +107,10 @@ int main(int argc, char **argv)
         return EXIT_CODE_OK;
     }
     const char *second = argc > 2 ? argv[2] : "";
-    for (size_t i = 0; i < COMMANDS; i++) {
-        int words = *commands[i].second != 0 ? 2 : 1;
-        if (strcmp(commands[i].first, argv[1]) == 0 && (words == 1 || strcmp(commands[i].second, second) == 0)) {
-            return commands[i].run(argc - words, argv + words);
-        }
+    const struct command *command = find(argv[1], second);
+    if (command == NULL) {
+        return unknown(argv[1], second);
     }
-    return unknown(argv[1], second);
+    int words = *command->second != 0 ? 2 : 1;
+    return command->run(argc - words, argv + words);
 }
