@@ -172,7 +172,7 @@ json_t *cli_json_history(const struct cpn_history *history)
 
 void cli_print_json(json_t *value, bool on_one_line)
 {
-    char *text = value != NULL ? json_dumps(value, on_one_line ? JSON_COMPACT : JSON_INDENT(2)) : NULL;
+    char *text = value != NULL ? json_dumps(value, (on_one_line ? JSON_COMPACT : JSON_INDENT(2)) | JSON_REAL_PRECISION(9)) : NULL;
     if (text != NULL) {
         puts(text);
     }

@@ -179,10 +179,25 @@ static void figures(struct table *table, const struct cpn_point_info *point)
     }
 }
 
+/* What average and sync evaluate is the model of all lanes. */
+static void common_row(struct table *table, const struct cpn_session_report *report)
+{
+    const struct cpn_point_info *point = last_point(report, CPN_LANE_ALL);
+    if (point != NULL) {
+        table_cell(table, "all");
+        table_cell(table, "-");
+        table_cell(table, "%s", cpn_session_state_name(report->info.state));
+        table_cell(table, "%u", point->epoch);
+        figures(table, point);
+        table_cell(table, "-");
+        table_cell(table, "%s", "");
+    }
+}
+
 static void lanes_table(const struct cpn_session_report *report, FILE *to)
 {
-    static const char *const titles[] = { ">LANE", "NODE", "STATE", ">EPOCHS", ">LOSS", ">ACCURACY", ">VALIDATION LOSS", ">ACCURACY",
-        ">SAMPLES/S", "DEVICE", "SETTINGS", NULL };
+    static const char *const titles[] = { ">LANE", "NODE", "STATE", ">EPOCHS", ">LOSS", ">ACCURACY", ">VAL LOSS",
+        ">VAL ACCURACY", ">SAMPLES/S", "DEVICE", "SETTINGS", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < report->lane_count; i++) {
@@ -198,6 +213,7 @@ static void lanes_table(const struct cpn_session_report *report, FILE *to)
         table_cell(&table, "%s", *lane->device != 0 ? lane->device : "-");
         table_cell(&table, "%s%s%s", settings, *settings != 0 && *lane->text != 0 ? "  " : "", lane->text);
     }
+    common_row(&table, report);
     table_print(&table, to);
     table_free(&table);
 }
@@ -299,7 +315,7 @@ void view_outcome(const struct cpn_session_report *report, FILE *to)
 void view_epochs(const struct cpn_session_report *report, FILE *to)
 {
     static const char *const titles[]
-        = { ">EPOCH", "NODE", ">LOSS", ">ACCURACY", ">VALIDATION LOSS", ">ACCURACY", ">SAMPLES/S", ">AT", NULL };
+        = { ">EPOCH", "NODE", ">LOSS", ">ACCURACY", ">VAL LOSS", ">VAL ACCURACY", ">SAMPLES/S", ">AT", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < report->point_count; i++) {

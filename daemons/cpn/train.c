@@ -168,6 +168,14 @@ static void tell_start(const struct train *train, const struct cpn_id *session)
     fflush(stdout);
 }
 
+/* Who does not watch does not publish. */
+static void tell_publish_later(const struct train *train, const struct cpn_id *session)
+{
+    char id[VIEW_ID];
+    fprintf(stderr, "  once it has completed: cpn sessions publish %s %s%s%s\n", view_id(session, id), train->publish.name,
+            train->image != NULL ? " --image " : "", train->image != NULL ? train->image : "");
+}
+
 static int train_and_watch(struct train *train)
 {
     struct cpn_id session;
@@ -181,7 +189,13 @@ static int train_and_watch(struct train *train)
         return EXIT_CODE_OK;
     }
     status = session_watch(&train->cli, &session, train->plot, train->publish.name == NULL);
-    return status == 0 && train->publish.name != NULL ? outcome_publish(&train->cli, &session, &train->publish) : status;
+    if (train->publish.name == NULL) {
+        return status;
+    }
+    if (status == EXIT_CODE_INTERRUPTED) {
+        tell_publish_later(train, &session);
+    }
+    return status == 0 ? outcome_publish(&train->cli, &session, &train->publish) : status;
 }
 
 /* ---- the command ---- */
