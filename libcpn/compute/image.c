@@ -245,22 +245,31 @@ static int refuse_other(const struct cursor *file)
         file, "%s: expected a JPEG, PNG or WebP image", looks_like_text(file) ? "a text file" : "not an image");
 }
 
+enum cpni_image_kind cpni_image_kind_of(const void *data, size_t size)
+{
+    const struct cursor file = { data, size, NULL };
+    if (starts(&file, 0, "\xff\xd8\xff", 3)) {
+        return CPNI_IMAGE_JPEG;
+    }
+    if (starts(&file, 0, "\x89PNG\r\n\x1a\n", 8)) {
+        return CPNI_IMAGE_PNG;
+    }
+    return starts(&file, 0, "RIFF", 4) && starts(&file, 8, "WEBP", 4) ? CPNI_IMAGE_WEBP : CPNI_IMAGE_OTHER;
+}
+
 int cpni_image_check(const void *data, size_t size, struct cpni_image_info *out, char *detail)
 {
     const struct cursor file = { data, size, detail };
-    struct cpni_image_info info = { 0 };
+    struct cpni_image_info info = { .kind = cpni_image_kind_of(data, size) };
     int rc;
     if (size == 0) {
         return refuse(&file, "an empty file (0 bytes): expected a JPEG, PNG or WebP image");
     }
-    if (starts(&file, 0, "\xff\xd8\xff", 3)) {
-        info.kind = CPNI_IMAGE_JPEG;
+    if (info.kind == CPNI_IMAGE_JPEG) {
         rc = check_jpeg(&file, &info);
-    } else if (starts(&file, 0, "\x89PNG\r\n\x1a\n", 8)) {
-        info.kind = CPNI_IMAGE_PNG;
+    } else if (info.kind == CPNI_IMAGE_PNG) {
         rc = check_png(&file, &info);
-    } else if (starts(&file, 0, "RIFF", 4) && starts(&file, 8, "WEBP", 4)) {
-        info.kind = CPNI_IMAGE_WEBP;
+    } else if (info.kind == CPNI_IMAGE_WEBP) {
         rc = check_webp(&file, &info);
     } else {
         rc = refuse_other(&file);

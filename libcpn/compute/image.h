@@ -17,12 +17,15 @@ extern "C" {
 
 #define CPNI_IMAGE_PIXELS_MAX (1 << 26) /* 64 megapixels: 200 MB decoded */
 
-enum cpni_image_kind { CPNI_IMAGE_JPEG = 1, CPNI_IMAGE_PNG, CPNI_IMAGE_WEBP };
+enum cpni_image_kind { CPNI_IMAGE_OTHER = 0, CPNI_IMAGE_JPEG = 1, CPNI_IMAGE_PNG, CPNI_IMAGE_WEBP };
 
 struct cpni_image_info {
     enum cpni_image_kind kind;
     int32_t width, height; /* as stored, before any EXIF orientation */
 };
+
+/* By the magic number alone. */
+enum cpni_image_kind cpni_image_kind_of(const void *data, size_t size);
 
 /* 0, or CPN_EBADINPUT with one sentence in `detail` (CPN_BACKEND_DETAIL bytes). Bytes behind the end of the image are
  * fine. */

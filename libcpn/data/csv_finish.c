@@ -231,19 +231,13 @@ static int measure(struct finish *f)
     return rc;
 }
 
-static void widen(const struct cpni_schema *schema, const struct column *columns, const float *raw, float *to)
+/* Categories by rank instead of appearance. */
+static void rank_categories(const struct cpni_schema *schema, const struct column *columns, float *raw)
 {
     for (uint32_t i = 0; i < schema->feature_count; i++) {
-        const struct cpni_feature *feature = &schema->features[i];
-        if (!feature->categorical) {
-            double value = isnan(raw[i]) ? feature->fill : (double)raw[i];
-            to[feature->first] = (float)((value - feature->mean) / feature->deviation);
-            continue;
+        if (schema->features[i].categorical && !isnan(raw[i])) {
+            raw[i] = (float)columns[i].ranks[(uint32_t)raw[i]];
         }
-        uint32_t number = isnan(raw[i]) ? (uint32_t)feature->fill : (uint32_t)raw[i];
-        uint32_t rank = isnan(raw[i]) || columns == NULL ? number : columns[i].ranks[number];
-        memset(to + feature->first, 0, feature->width * sizeof *to);
-        to[feature->first + rank] = 1;
     }
 }
 
@@ -259,7 +253,10 @@ static int widen_all(struct finish *f, const struct cpni_schema *schema, const s
         uint64_t count = end < f->rows_at_once ? end : f->rows_at_once, first = end - count;
         int rc = read_rows(f, first, count);
         for (uint64_t r = 0; r < count && rc == 0; r++) {
-            widen(schema, columns, f->rows + r * narrow, f->wide + r * schema->columns);
+            if (columns != NULL) {
+                rank_categories(schema, columns, f->rows + r * narrow);
+            }
+            cpni_schema_widen(schema, f->rows + r * narrow, f->wide + r * schema->columns);
         }
         size_t width = schema->columns * sizeof(float);
         uint64_t at = CPNI_DATASET_FEATURES_AT + first * width;

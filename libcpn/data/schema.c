@@ -11,6 +11,7 @@
 #include "data/schema.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -220,4 +221,18 @@ void cpni_schema_free(struct cpni_schema *schema)
     cpni_free(schema->label);
     free_texts(schema->classes, schema->class_count);
     *schema = (struct cpni_schema){ 0 };
+}
+
+void cpni_schema_widen(const struct cpni_schema *schema, const float *raw, float *to)
+{
+    for (uint32_t i = 0; i < schema->feature_count; i++) {
+        const struct cpni_feature *feature = &schema->features[i];
+        double value = isnan(raw[i]) ? feature->fill : (double)raw[i];
+        if (!feature->categorical) {
+            to[feature->first] = (float)((value - feature->mean) / feature->deviation);
+            continue;
+        }
+        memset(to + feature->first, 0, feature->width * sizeof *to);
+        to[feature->first + (uint32_t)value] = 1;
+    }
 }

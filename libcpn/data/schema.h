@@ -47,6 +47,11 @@ int cpni_schema_write(const struct cpni_schema *schema, struct cpni_buf *out);
 
 /* Read untrusted bytes. CPN_ECORRUPT with a sentence (CPNI_DATA_DETAIL bytes), CPN_ENOMEM. */
 int cpni_schema_read(const void *bytes, size_t size, struct cpni_schema *out, char *detail);
+
+/* A row as it was parsed (a float a feature: the number, the number of a category, NaN for a missing value) as it lies
+ * in the dataset: filled, standardised, one-hot, `columns` floats. */
+void cpni_schema_widen(const struct cpni_schema *schema, const float *raw, float *to);
+
 void cpni_schema_free(struct cpni_schema *schema);
 
 #endif

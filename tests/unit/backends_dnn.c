@@ -98,7 +98,7 @@ static void a_network_classifies(void **state)
         const char *says;
     } wrong[] = {
         { { "input", "4" }, "expected WIDTHxHEIGHT" },
-        { { "layout", "yolo" }, "expected classifier, yunet, ultraface or fastestdet" },
+        { { "layout", "yolo" }, "expected classifier, yunet, ultraface, fastestdet or table" },
         { { "layout", "yunet" }, "layout names another one" },
         { { "layout", "fastestdet" }, "layout names another one" },
         { { "mean", "1,2,3,4" }, "expected one number or three" },

@@ -293,9 +293,28 @@ struct Call {
     char *detail;
 };
 
-static void run_one(void *arg)
+std::vector<Finding> Model::find_rows(const void *, size_t, const std::function<void()> &)
 {
-    const Call &call = *static_cast<const Call *>(arg);
+    throw Failure { CPN_EBADINPUT, "this model takes images" };
+}
+
+void Model::warm_up()
+{
+    find(cv::Mat(240, 320, CV_8UC3, cv::Scalar::all(127)));
+}
+
+static void run_text(const Call &call)
+{
+    const uint64_t began_us = now_us();
+    uint64_t parsed_us = began_us;
+    send_labels(
+        call.model->find_rows(call.input->data, call.input->data_size, [&parsed_us] { parsed_us = now_us(); }),
+        *call.sink);
+    call.sink->timing(call.sink->arg, parsed_us - began_us, now_us() - parsed_us, 0);
+}
+
+static void run_image(const Call &call)
+{
     const cpn_backend_input &input = *call.input;
     const cpn_backend_sink &sink = *call.sink;
     const uint64_t began_us = now_us();
@@ -323,6 +342,17 @@ static void run_one(void *arg)
     sink.timing(sink.arg, decoded_us - began_us, found_us - decoded_us, input.annotate != 0 ? now_us() - found_us : 0);
 }
 
+static void run_one(void *arg)
+{
+    const Call &call = *static_cast<const Call *>(arg);
+    const bool image = cpni_image_kind_of(call.input->data, call.input->data_size) != CPNI_IMAGE_OTHER;
+    if (!image && call.model->takes_text()) {
+        run_text(call);
+    } else {
+        run_image(call);
+    }
+}
+
 int run(void *model, const cpn_backend_input *input, const cpn_backend_sink *sink, char *detail) noexcept
 {
     Call call = { static_cast<Model *>(model), input, sink, detail };
@@ -347,7 +377,7 @@ static void load_one(void *arg)
     Loading &loading = *static_cast<Loading *>(arg);
     cv::setNumThreads(static_cast<int>(loading.bundle->threads));
     loading.model.reset(loading.make(*loading.bundle));
-    loading.model->find(cv::Mat(240, 320, CV_8UC3, cv::Scalar::all(127)));
+    loading.model->warm_up();
 }
 
 int load_with(

@@ -8,6 +8,7 @@
 #ifndef CPNI_OPENCV_HH
 #define CPNI_OPENCV_HH
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,14 @@ class Model
 public:
     virtual ~Model() = default;
     virtual std::vector<Finding> find(const cv::Mat &image) = 0; /* 8 bits, BGR */
+
+    /* For a model whose input may be text: one finding a row, in the order of the table; whatever it throws is meant for
+     * the sender of the task. `parsed` is called between reading and computing. */
+    virtual bool takes_text() const { return false; }
+    virtual std::vector<Finding> find_rows(const void *text, size_t size, const std::function<void()> &parsed);
+
+    /* Whatever OpenCV makes at first use, before the runner is confined. */
+    virtual void warm_up();
 };
 
 /* The image as a person sees it: 8 bits, BGR, turned as its EXIF orientation says; boxes refer to that. */
@@ -76,7 +85,7 @@ int guard(char *detail, int otherwise, void (*body)(void *arg), void *arg) noexc
 int run(void *model, const cpn_backend_input *input, const cpn_backend_sink *sink, char *detail) noexcept;
 void unload(void *model) noexcept;
 
-/* Loads and runs once on a grey image, so that everything that OpenCV makes at first use is there before the runner is
+/* Loads and warms up, which is a run on a grey image unless the model says otherwise, so that everything that OpenCV makes at first use is there before the runner is
  * confined, and a model whose shapes do not fit is known now. */
 int load_with(
     Model *(*make)(const cpn_backend_bundle &), const cpn_backend_bundle *bundle, void **model, char *detail) noexcept;

@@ -2,16 +2,23 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The backend `opencv.dnn`: any ONNX network that OpenCV loads, as a classifier or as one of the detectors of
- * dnn_layouts.hh. The parameters: model       file (model.onnx)          layout  classifier, yunet, ultraface,
- * fastestdet (classifier) input       WIDTHxHEIGHT that the network takes; no default channels    3 or 1 (3) swap_rb
- * true: RGB, false: BGR (false) mean, std   of each channel, in the network's order: "0.485,0.456,0.406" (0; 1); pixel
- * -> (pixel * scale - mean) / std scale       of a pixel's 0 to 255 (1)  crop  keep the proportions and cut the rest,
- * instead of stretching (false) flatten     true: the network takes one row of numbers instead of planes (false) labels
- * text file, a class on each line; else "class 0" (a classifier, fastestdet) or "face" threshold   least confidence
- * (0.5 for a detector, 0 for a classifier) nms         largest overlap of two boxes of one class (0.45)   only  the
- * classes that are wanted, separated by commas (all) softmax     of a classifier's outputs (true)   top  how many
- * classes a classifier answers (5) */
+/* The backend `opencv.dnn`: any ONNX network that OpenCV loads, as a classifier, as one of the detectors of
+ * dnn_layouts.hh, or (layout table) what a training session made: see dnn_table.hh. The parameters of the others:
+ *   model      file (model.onnx)
+ *   layout     classifier, yunet, ultraface, fastestdet (classifier)
+ *   input      WIDTHxHEIGHT that the network takes; no default
+ *   channels   3 or 1 (3)
+ *   swap_rb    true: RGB, false: BGR (false)
+ *   mean, std  of each channel, in the network's order: "0.485,0.456,0.406" (0; 1); pixel -> (pixel * scale - mean) / std
+ *   scale      of a pixel's 0 to 255 (1)
+ *   crop       keep the proportions and cut the rest, instead of stretching (false)
+ *   flatten    true: the network takes one row of numbers instead of planes (false)
+ *   labels     text file, a class on each line; else "class 0" (a classifier, fastestdet) or "face"
+ *   threshold  least confidence (0.5 for a detector, 0 for a classifier)
+ *   nms        largest overlap of two boxes of one class (0.45)
+ *   only       the classes that are wanted, separated by commas (all)
+ *   softmax    of a classifier's outputs (true)
+ *   top        how many classes a classifier answers (5) */
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -23,7 +30,40 @@
 #include <opencv2/imgproc.hpp>
 
 #include "dnn_layouts.hh"
+#include "dnn_table.hh"
 #include "opencv.hh"
+
+namespace cpni
+{
+
+cv::Size size_of(const Params &params, const char *key)
+{
+    int width = 0;
+    int height = 0;
+    int end = 0;
+    const std::string text = params.text(key, "");
+    if (std::sscanf(text.c_str(), "%dx%d%n", &width, &height, &end) != 2 || end != static_cast<int>(text.size())
+        || width < 1 || height < 1 || width > 4096 || height > 4096) {
+        throw Failure { CPN_EMODEL,
+            std::string("parameter ") + key + " is '" + text
+                + "': expected WIDTHxHEIGHT of the network's input, as 320x240" };
+    }
+    return cv::Size(width, height);
+}
+
+cv::dnn::Net load_net(const std::string &path)
+{
+    try {
+        cv::dnn::Net net = cv::dnn::readNetFromONNX(path);
+        net.setPreferableBackend(cv::dnn::DNN_BACKEND_OPENCV);
+        return net;
+    } catch (const cv::Exception &exception) {
+        throw Failure { CPN_EMODEL,
+            "OpenCV " CV_VERSION " cannot load " + path.substr(path.find_last_of('/') + 1) + ": " + exception.err };
+    }
+}
+
+} // namespace cpni
 
 namespace
 {
@@ -46,30 +86,6 @@ cv::Scalar channels_of(const cpni::Params &params, const char *key, double other
     return count == 1 ? cv::Scalar::all(values[0]) : values;
 }
 
-cv::Size size_of(const cpni::Params &params)
-{
-    int width = 0;
-    int height = 0;
-    int end = 0;
-    const std::string text = params.text("input", "");
-    if (std::sscanf(text.c_str(), "%dx%d%n", &width, &height, &end) != 2 || end != static_cast<int>(text.size())
-        || width < 1 || height < 1 || width > 4096 || height > 4096) {
-        throw cpni::Failure { CPN_EMODEL,
-            "parameter input is '" + text + "': expected WIDTHxHEIGHT of the network's input, as 320x240" };
-    }
-    return cv::Size(width, height);
-}
-
-cv::dnn::Net load_net(const std::string &path)
-{
-    try {
-        return cv::dnn::readNetFromONNX(path);
-    } catch (const cv::Exception &exception) {
-        throw cpni::Failure { CPN_EMODEL,
-            "OpenCV " CV_VERSION " cannot load " + path.substr(path.find_last_of('/') + 1) + ": " + exception.err };
-    }
-}
-
 class Network : public cpni::Model
 {
 public:
@@ -79,7 +95,7 @@ public:
     }
 
     explicit Network(const cpni::Params &params)
-        : size_(size_of(params))
+        : size_(cpni::size_of(params, "input"))
         , channels_(params.integer("channels", 3, 1, 3))
         , scale_(params.number("scale", 1, 1e-9, 1e9))
         , mean_(channels_of(params, "mean", 0))
@@ -95,7 +111,7 @@ public:
         layout_ = cpni::layout_of(layout);
         if (layout_ == nullptr && layout != "classifier") {
             throw cpni::Failure { CPN_EMODEL,
-                "parameter layout is '" + layout + "': expected classifier, yunet, ultraface or fastestdet" };
+                "parameter layout is '" + layout + "': expected classifier, yunet, ultraface, fastestdet or table" };
         }
         static const std::map<std::string, double> thresholds
             = { { "yunet", 0.8 }, { "ultraface", 0.7 }, { "fastestdet", 0.5 } };
@@ -110,8 +126,7 @@ public:
         for (std::string name; std::getline(only, name, ',');) {
             only_.push_back(name);
         }
-        net_ = load_net(params.path("model", "model.onnx"));
-        net_.setPreferableBackend(cv::dnn::DNN_BACKEND_OPENCV);
+        net_ = cpni::load_net(params.path("model", "model.onnx"));
         outputs_ = net_.getUnconnectedOutLayersNames();
     }
 
@@ -249,6 +264,16 @@ private:
     std::vector<std::string> outputs_;
 };
 
+cpni::Model *make(const cpn_backend_bundle &bundle)
+{
+    return cpni::Params(bundle).text("layout", "") == "table" ? cpni::make_table_model(bundle) : new Network(bundle);
+}
+
+int load(const cpn_backend_bundle *bundle, void **model, char *detail) noexcept
+{
+    return cpni::load_with(make, bundle, model, detail);
+}
+
 } // namespace
 
 extern "C" {
@@ -259,7 +284,7 @@ const cpn_backend cpn_backend_v1 = {
     "opencv.dnn",
     CV_VERSION,
     0,
-    cpni::load<Network>,
+    load,
     cpni::run,
     cpni::unload,
     nullptr,
