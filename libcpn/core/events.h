@@ -39,6 +39,12 @@
     X(MODEL_FAILED, "CPN-MODEL-FAILED", ERROR, "a model does not verify, load or pass its self-test") \
     X(MODEL_UNMET, "CPN-MODEL-UNMET", WARN, "this node lacks what a model requires") \
     X(MODEL_DISCARDED, "CPN-MODEL-DISCARDED", INFO, "a model was removed from this node") \
+    X(TRAIN_JOINED, "CPN-TRAIN-JOINED", INFO, "this node is locked to a training session and has its dataset") \
+    X(TRAIN_REFUSED, "CPN-TRAIN-REFUSED", WARN, "this node cannot take part in a training session") \
+    X(TRAIN_LEFT, "CPN-TRAIN-LEFT", INFO, "this node left a training session") \
+    X(TRAIN_LANE, "CPN-TRAIN-LANE", INFO, "this node works on a lane of a training session from now on") \
+    X(TRAIN_ROUND, "CPN-TRAIN-ROUND", DEBUG, "a round of a lane is done") \
+    X(TRAIN_FAILED, "CPN-TRAIN-FAILED", WARN, "a lane cannot go on at this node") \
     X(DRAINING, "CPN-DRAINING", INFO, "an orderly end was asked for: what runs is finished, the rest handed back") \
     X(STOPPED, "CPN-STOPPED", INFO, "the orderly end is complete") \
     /* client */ \

@@ -69,6 +69,7 @@ static int inventory(void *arg, struct cpni_msg_hello *hello, struct cpni_action
     rc = rc < 0 ? rc : list_texts(core->config.handlers, core->config.handler_count, &hello->handlers, &hello->handlers_count, actions);
     rc = rc < 0 ? rc : list_attempts(core, false, &hello->attempts, &hello->attempts_count, actions);
     rc = rc < 0 ? rc : list_attempts(core, true, &hello->results, &hello->results_count, actions);
+    rc = rc < 0 ? rc : cpni_worker_list_sessions(core, &hello->sessions, &hello->sessions_count, actions);
     return rc < 0 ? rc : cpni_worker_list_models(core, &hello->models, &hello->models_count, actions);
 }
 
@@ -133,6 +134,7 @@ int cpni_worker_core_new(const struct cpni_worker_config *config, const struct c
     core->now = *now;
     core->surplus = CPNI_NODE_SURPLUS_TASKS;
     core->call_us = CPNI_NODE_AHEAD_US;
+    core->bulk_life = 1;
     cpni_uplink_init(&core->uplink, &config->boot, inventory, load, core);
     core->uplink.kind = CPNI_KIND_WORKER;
     int rc = copy_config(core);
@@ -157,6 +159,8 @@ void cpni_worker_core_free(struct cpni_worker_core *core)
     HASH_ITER(hh, core->attempts, attempt, after) {
         cpni_worker_drop(core, attempt, &nowhere);
     }
+    cpni_worker_leave_all(core, "", &nowhere);
+    cpni_vector_clear(&core->pieces);
     cpni_worker_forget_models(core);
     cpni_keep_free(&core->keep);
     cpni_actions_free(&nowhere);
@@ -189,6 +193,8 @@ static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_acti
                  (unsigned)core->running, (unsigned)(core->queued + core->fetching), (unsigned)core->unacked);
     }
     if (flags & CPNI_UPLINK_BULK_DOWN) {
+        core->bulk_life++;
+        cpni_vector_clear(&core->pieces);
         cpni_transfer_down(core->transfer, CPNI_TRANSFER_MASTER, &core->now, actions);
     }
     if (flags & CPNI_UPLINK_JOINED) {
@@ -198,15 +204,49 @@ static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_acti
         cpni_worker_tell_models(core, actions);
         cpni_worker_send_started(core, actions);
         cpni_worker_send_results(core, actions);
+        cpni_worker_tell_epochs(core, actions);
     }
     if (flags & CPNI_UPLINK_BULK_UP) {
         bulk_up(core, actions);
     }
 }
 
+/* Of training. False: it is something else. */
+static bool train_message(struct cpni_worker_core *core, const struct cpni_msg *msg, struct cpni_actions *actions)
+{
+    switch (msg->type) {
+    case CPNI_MSG_ENABLE:
+        cpni_worker_enable(core, &msg->enable, actions);
+        return true;
+    case CPNI_MSG_LANE:
+        cpni_worker_lane(core, &msg->lane, actions);
+        return true;
+    case CPNI_MSG_UNLANE:
+        cpni_worker_unlane(core, &msg->unlane, actions);
+        return true;
+    case CPNI_MSG_PIECE:
+        cpni_worker_piece(core, &msg->piece, actions);
+        return true;
+    case CPNI_MSG_TRAIN:
+        cpni_worker_train(core, &msg->train, actions);
+        return true;
+    case CPNI_MSG_GRADIENT:
+        cpni_worker_gradient(core, &msg->gradient, actions);
+        return true;
+    case CPNI_MSG_STOP:
+        cpni_worker_leave(core, &msg->stop, actions);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void message(struct cpni_worker_core *core, const struct cpni_event_packet *packet, size_t i, struct cpni_actions *actions)
 {
     const struct cpni_msg *msg = &packet->msgs[i];
+    if (train_message(core, msg, actions)) {
+        return;
+    }
     switch (msg->type) {
     case CPNI_MSG_TASK:
         cpni_worker_task(core, &msg->task, actions);
@@ -231,7 +271,8 @@ static void message(struct cpni_worker_core *core, const struct cpni_event_packe
     case CPNI_MSG_MISSING:
         cpni_transfer_message(core->transfer, CPNI_TRANSFER_MASTER, msg, &core->now, actions);
         break;
-    case CPNI_MSG_RECEIVED: /* the ACK of the result says all that matters */
+    case CPNI_MSG_RECEIVED: /* of a result the ACK says all that matters */
+        cpni_worker_taken(core, &msg->received.root, actions);
         break;
     case CPNI_MSG_REFUSED:
         cpni_log(actions, CPNI_LOG_MSG_REFUSED, NULL, "%s: %.*s", cpni_msg_name(msg->refused.type), (int)msg->refused.text.size,
@@ -261,10 +302,19 @@ static void outcomes(struct cpni_worker_core *core, struct cpni_actions *actions
 {
     struct cpni_transfer_outcome outcome;
     while (cpni_transfer_next(core->transfer, &outcome)) {
-        if ((outcome.ticket & CPNI_FETCH_KIND) == CPNI_FETCH_INPUT) {
+        switch (outcome.ticket & CPNI_FETCH_KIND) {
+        case CPNI_FETCH_INPUT:
             cpni_worker_input(core, &outcome, actions);
-        } else {
+            break;
+        case CPNI_FETCH_DATASET:
+            cpni_worker_dataset(core, &outcome, actions);
+            break;
+        case CPNI_FETCH_RESTORE:
+            cpni_worker_restore(core, &outcome, actions);
+            break;
+        default:
             cpni_worker_model_file(core, &outcome, actions);
+            break;
         }
     }
 }
@@ -289,6 +339,7 @@ static void stop(struct cpni_worker_core *core, bool returning, struct cpni_acti
                  (unsigned)(core->queued + core->fetching));
         say_draining(core, actions);
         cpni_worker_hand_back(core, NULL, CPN_EAGAIN, "the node is draining", actions);
+        cpni_worker_leave_all(core, "the node is draining", actions);
         return;
     }
     for (const struct cpni_attempt *attempt = core->attempts; attempt != NULL; attempt = attempt->hh.next) {
@@ -321,9 +372,12 @@ static void handle(struct cpni_worker_core *core, const struct cpni_event *event
     case CPNI_EV_DISK:
         if (cpni_transfer_owns(event->disk.ticket)) {
             cpni_transfer_disk(core->transfer, &event->disk, &core->now, actions);
-        } else {
+        } else if (!cpni_worker_checkpoint(core, &event->disk, actions)) {
             cpni_worker_imported(core, &event->disk, actions);
         }
+        break;
+    case CPNI_EV_TRAINER:
+        cpni_worker_trained(core, &event->trainer, actions);
         break;
     case CPNI_EV_MODEL:
         cpni_worker_loaded(core, &event->model, actions);

@@ -92,5 +92,6 @@ const char *cpni_worker_core_check(const struct cpni_worker_core *core)
     broken = broken != NULL ? broken : cpni_transfer_check(core->transfer);
     broken = broken != NULL ? broken : check_slots(core);
     broken = broken != NULL ? broken : check_attempts(core);
-    return broken != NULL ? broken : check_models(core);
+    broken = broken != NULL ? broken : check_models(core);
+    return broken != NULL ? broken : cpni_worker_check_sessions(core);
 }

@@ -4,7 +4,7 @@
 
 /* What the files of the worker's core share; nobody else includes it. worker.c steps and tells its inventory, worker_task.c takes tasks
  * and gives them to slots, worker_result.c keeps results until they are acknowledged, worker_model.c prepares and discards models;
- * worker_requires.c reads what a manifest requires. */
+ * worker_requires.c reads what a manifest requires; the node's part in training sessions is behind worker_train.h. */
 #ifndef CPNI_WORKER_PRIV_H
 #define CPNI_WORKER_PRIV_H
 
@@ -13,12 +13,16 @@
 #include "core/keep.h"
 #include "core/transfer.h"
 #include "core/uplink.h"
+#include "core/vector.h"
 #include "core/worker.h"
 #include "proto/limits.h"
 
 /* Owner's tickets of transfers: what the blob is for, then a serial. Disk and run tickets are serials of attempts. */
 #define CPNI_FETCH_INPUT (UINT64_C(1) << 56)
 #define CPNI_FETCH_FILE (UINT64_C(2) << 56)
+#define CPNI_FETCH_DATASET (UINT64_C(3) << 56)
+#define CPNI_FETCH_RESTORE (UINT64_C(4) << 56)
+#define CPNI_FETCH_RESTORE_SHIFT 8 /* of a restore's serial, above the number of the blob: 0 is the state, then what is replayed */
 #define CPNI_FETCH_KIND (UINT64_C(0xff) << 56)
 #define CPNI_FETCH_FILES_SHIFT 16 /* of a model's serial, above the number of the file */
 
@@ -114,6 +118,10 @@ struct cpni_worker_core {
     int64_t call_us;                                         /* mean of a callback, as its slot measured it */
     int64_t progress_us;                                     /* when a progress report is due; INT64_MAX: never */
     struct cpni_event_load load;
+    struct cpni_train_session *sessions; /* that this node is locked to, in the order in which they came */
+    struct cpni_vector_in pieces;        /* on the bulk connection */
+    uint64_t bulk_life;                  /* 1 and up: grows when it breaks */
+    struct cpn_hash spare;               /* the last dataset of no session, kept for the next one; zero: none */
     unsigned stops; /* 1: draining, 2: at once */
     bool returning;
     bool stopped;
@@ -163,6 +171,25 @@ void cpni_worker_loaded(struct cpni_worker_core *core, const struct cpni_event_m
 void cpni_worker_discard(struct cpni_worker_core *core, const struct cpni_msg_discard *msg, struct cpni_actions *actions);
 void cpni_worker_tell_models(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_progress(struct cpni_worker_core *core, struct cpni_actions *actions);
+
+/* worker_train*.c */
+void cpni_worker_enable(struct cpni_worker_core *core, const struct cpni_msg_enable *msg, struct cpni_actions *actions);
+void cpni_worker_leave(struct cpni_worker_core *core, const struct cpni_msg_stop *msg, struct cpni_actions *actions);
+void cpni_worker_leave_all(struct cpni_worker_core *core, const char *text, struct cpni_actions *actions);
+void cpni_worker_lane(struct cpni_worker_core *core, const struct cpni_msg_lane *msg, struct cpni_actions *actions);
+void cpni_worker_unlane(struct cpni_worker_core *core, const struct cpni_msg_unlane *msg, struct cpni_actions *actions);
+void cpni_worker_piece(struct cpni_worker_core *core, const struct cpni_msg_piece *msg, struct cpni_actions *actions);
+void cpni_worker_train(struct cpni_worker_core *core, const struct cpni_msg_train *msg, struct cpni_actions *actions);
+void cpni_worker_gradient(struct cpni_worker_core *core, const struct cpni_msg_gradient *msg, struct cpni_actions *actions);
+void cpni_worker_trained(struct cpni_worker_core *core, const struct cpni_event_trainer *event, struct cpni_actions *actions);
+void cpni_worker_dataset(struct cpni_worker_core *core, const struct cpni_transfer_outcome *outcome, struct cpni_actions *actions);
+void cpni_worker_restore(struct cpni_worker_core *core, const struct cpni_transfer_outcome *outcome, struct cpni_actions *actions);
+/* True: the answer was for a lane's state. */
+bool cpni_worker_checkpoint(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions);
+void cpni_worker_taken(struct cpni_worker_core *core, const struct cpn_hash *root, struct cpni_actions *actions); /* RECEIVED */
+void cpni_worker_tell_epochs(struct cpni_worker_core *core, struct cpni_actions *actions);
+int cpni_worker_list_sessions(struct cpni_worker_core *core, struct cpni_rec_TEXT **out, uint32_t *out_count, struct cpni_actions *actions);
+const char *cpni_worker_check_sessions(const struct cpni_worker_core *core);
 
 /* worker_requires.c: true when the node lacks something; `text` then says what. */
 bool cpni_worker_unmet(const struct cpni_worker_config *config, const struct cpni_manifest *manifest, char *text, size_t room);

@@ -31,7 +31,7 @@ struct fake_disk {
     struct cpni_act_disk jobs[FAKE_JOBS];
     unsigned first, count;
     unsigned busy; /* so many jobs are answered CPN_EBUSY */
-    int fail;      /* every write fails with this */
+    int fail;      /* every write and import fails with this */
     unsigned writes, reads, removed, aborted, imported;
 };
 
@@ -194,6 +194,8 @@ static inline bool fake_answer(struct fake_disk *disk, struct cpni_event_disk *o
         fake_finish(disk, &job, out);
     } else if (job.op == CPNI_DISK_READ_CHUNK || job.op == CPNI_DISK_READ_LEAVES) {
         fake_read(disk, &job, out);
+    } else if (job.op == CPNI_DISK_IMPORT_BYTES && disk->fail != 0) {
+        out->code = disk->fail;
     } else if (job.op == CPNI_DISK_IMPORT_BYTES) {
         out->root = fake_root(job.data->data[0]);
         out->size = job.data->size;
