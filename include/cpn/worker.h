@@ -32,7 +32,7 @@ struct cpn_worker_options {
     uint64_t disk_bytes;      /* quota for models and files in passing; 0: what the disk has */
     bool no_backends;         /* offer callbacks only */
     const char *libexec_dir;  /* where cpn-runner is; NULL: beside this program or where it was installed */
-    const char *plugin_dir;   /* where the backends are; NULL likewise */
+    const char *plugin_dir;   /* where the backends are, beside it in "trainers" the trainers; NULL likewise */
     cpn_log_fn *log;
     void *log_arg;
     enum cpn_log_level log_level; /* lines below this level are not even made; default CPN_LOG_DEBUG: all */

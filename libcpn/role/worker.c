@@ -63,9 +63,13 @@ void cpn_worker_close(struct cpn_worker *worker)
     if (worker->loop != NULL && worker->disk.async != NULL) {
         cpni_loop_remove_fd(worker->loop, cpni_disk_fd(&worker->disk));
     }
+    if (worker->loop != NULL && worker->trainers != NULL) {
+        cpni_loop_remove_fd(worker->loop, cpni_trainers_fd(worker->trainers));
+    }
     cpni_peer_close(worker->peer);
     cpni_pool_close(worker->pool);
     cpni_disk_close(&worker->disk);
+    cpni_lanes_close(worker);
     cpni_models_free(worker);
     cpni_worker_core_free(worker->core);
     cpni_actions_free(&worker->actions);
@@ -201,6 +205,9 @@ static void carry(struct cpn_worker *worker, const struct cpni_action *action)
     case CPNI_ACT_UNMODEL:
         cpni_models_drop(worker, &action->model.root);
         break;
+    case CPNI_ACT_TRAINER:
+        cpni_lanes_carry(worker, &action->trainer);
+        break;
     case CPNI_ACT_LOG:
         cpni_logger_action(&worker->logger, &worker->now, action);
         break;
@@ -280,6 +287,7 @@ int cpn_worker_dispatch(struct cpn_worker *worker, int timeout_ms)
     worker->now = cpni_clock_now();
     worker->more = cpni_peer_pump(worker->peer, &worker->now, take_event, worker);
     cpni_runs_outcomes(worker);
+    cpni_lanes_outcomes(worker);
     take_disk(worker);
     take_load(worker);
     take_stop(worker);

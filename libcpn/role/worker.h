@@ -3,7 +3,8 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* The worker role's insides, shared by its files: worker.c (life and rounds), worker_open.c (what the machine is and holds),
- * worker_models.c (bundles in place, loaded, self-tested), worker_runs.c (runs in the pool), attempt.c (callbacks). */
+ * worker_models.c (bundles in place, loaded, self-tested), worker_runs.c (runs in the pool), worker_train.c (lanes of training sessions),
+ * attempt.c (callbacks). */
 #ifndef CPNI_ROLE_WORKER_H
 #define CPNI_ROLE_WORKER_H
 
@@ -16,6 +17,7 @@
 
 #include "compute/plugins.h"
 #include "compute/pool.h"
+#include "compute/trainers.h"
 #include "core/worker.h"
 #include "role/context.h"
 #include "role/disk.h"
@@ -45,6 +47,7 @@ struct cpni_handler {
 };
 
 struct cpni_worker_job; /* a disk job of the role's own */
+struct cpni_lane_wait; /* an order to a trainer whose blobs are being opened */
 
 struct cpn_worker {
     const struct cpn_context *context;
@@ -68,6 +71,8 @@ struct cpn_worker {
     struct cpni_bundle *preparing; /* occupies the extra slot; others wait in `to_prepare` */
     struct cpni_bundle **to_prepare;
     size_t to_prepare_count;
+    struct cpni_trainers *trainers; /* NULL: no data directory, or callbacks only */
+    struct cpni_lane_wait *train_waits;
     struct cpni_handler *handlers;
     int64_t load_at_us; /* next reading of the load figures */
     uint64_t cpu_busy, cpu_total;
@@ -106,6 +111,12 @@ void cpni_runs_outcomes(struct cpn_worker *worker);
 typedef void cpni_worker_answer_fn(struct cpn_worker *worker, void *user, struct cpni_blob_answer *answer);
 int cpni_worker_job(struct cpn_worker *worker, struct cpni_blob_job *job, cpni_worker_answer_fn *fn, void *user);
 void cpni_worker_answer(struct cpn_worker *worker, struct cpni_blob_answer *answer);
+
+/* ---- worker_train.c ---- */
+int cpni_lanes_open(struct cpn_worker *worker, const struct cpni_compute_paths *paths);
+void cpni_lanes_close(struct cpn_worker *worker);
+void cpni_lanes_carry(struct cpn_worker *worker, const struct cpni_act_trainer *act);
+void cpni_lanes_outcomes(struct cpn_worker *worker);
 
 /* ---- attempt.c ---- */
 int cpni_attempt_start(struct cpn_worker *worker, const struct cpni_act_run *run, struct cpni_bytes *input);

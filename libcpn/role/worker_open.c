@@ -87,8 +87,9 @@ static int open_pool(struct cpn_worker *worker, const struct cpn_worker_options 
         cpni_compute_paths(pool.runner, pool.plugins, &paths);
         int found = cpni_backends_list(&paths, worker->backends, CPNI_BACKENDS_MAX);
         worker->backend_count = found > 0 ? (size_t)found : 0;
+        rc = cpni_lanes_open(worker, &paths);
     }
-    return 0;
+    return rc;
 }
 
 static int open_peer(struct cpn_worker *worker)
@@ -123,6 +124,9 @@ int cpni_worker_setup(struct cpn_worker *worker, const struct cpn_worker_options
     }
     if (rc == 0) {
         rc = cpni_loop_add_fd(worker->loop, cpni_pool_fd(worker->pool));
+    }
+    if (rc == 0 && worker->trainers != NULL) {
+        rc = cpni_loop_add_fd(worker->loop, cpni_trainers_fd(worker->trainers));
     }
     if (rc == 0 && worker->disk.async != NULL) {
         rc = cpni_loop_add_fd(worker->loop, cpni_disk_fd(&worker->disk));
