@@ -54,7 +54,15 @@ void cpn_client_wake(struct cpn_client *client);      /* ends a waiting dispatch
 
 /* ---- asking. Each waits up to timeout_ms and gives an array to be freed with cpn_client_free_list(); its texts live as long ---- */
 
-enum cpn_node_state { CPN_NODE_GONE = 0, CPN_NODE_JOINING, CPN_NODE_PREPARING, CPN_NODE_READY, CPN_NODE_BUSY, CPN_NODE_DRAINING };
+enum cpn_node_state {
+    CPN_NODE_GONE = 0,
+    CPN_NODE_JOINING,
+    CPN_NODE_PREPARING,
+    CPN_NODE_READY,
+    CPN_NODE_BUSY,
+    CPN_NODE_DRAINING,
+    CPN_NODE_TRAINING /* locked to a session: it gets no tasks */
+};
 const char *cpn_node_state_name(enum cpn_node_state state);
 enum cpn_held_state { CPN_HELD_NONE = 0, CPN_HELD_FETCHING, CPN_HELD_LOADING, CPN_HELD_READY, CPN_HELD_FAILED, CPN_HELD_UNMET };
 const char *cpn_held_state_name(enum cpn_held_state state);

@@ -89,9 +89,10 @@ struct cpn_session_options {
 };
 #define CPN_SESSION_OPTIONS_INIT { .size = sizeof(struct cpn_session_options), .table = CPN_TABLE_OPTIONS_INIT }
 
-/* Read the table, lock the peers, send the dataset; returns when the session is durable and the dataset is with the master. Wrong places
- * in the table (CPN_EBADINPUT: file, row, column) are found before any peer is locked. CPN_EBUSY: not enough peers ("needs 4, 2 online
- * (w1, w2), 1 draining"). CPN_EINVAL: an option. CPN_ENOTSUP: built without training. */
+/* Read the table, lock the peers, send the dataset; returns when the session is durable and the dataset is with the master. timeout_ms
+ * begins when the table was read; a start that is given up or times out then is taken back. Wrong places in the table (CPN_EBADINPUT:
+ * file, row, column) are found before any peer is locked. CPN_EBUSY: not enough peers ("needs 4, 2 online (w1, w2), 1 draining").
+ * CPN_EINVAL: an option. CPN_ENOTFOUND: no such file. CPN_ECANCELLED: the progress function gave up. */
 int cpn_session_start(struct cpn_client *client, const struct cpn_session_options *options, int timeout_ms, struct cpn_id *session);
 
 struct cpn_lane_info { /* a shard (average, sync) or a configuration (sweep), and who works on it now */
@@ -149,24 +150,26 @@ int cpn_session_report(struct cpn_client *client, const struct cpn_id *session, 
 void cpn_session_report_free(struct cpn_session_report *report); /* NULL is fine */
 bool cpn_session_over(enum cpn_session_state state);
 
-/* Watch until the session ends: fn with a fresh report about four times a second and when it has ended; not 0 from it stops watching
- * (CPN_ECANCELLED). Survives the master's restart. 0: completed; else the session's own: CPN_ECANCELLED (stopped), CPN_EFAILED. */
+/* Watch until the session ends: fn (may be NULL) with a fresh report about four times a second and when it has ended; not 0 from it stops
+ * watching (CPN_ECANCELLED). Survives the master's restart: while it is away fn gets the last report once a second. 0: completed; else
+ * the session's own: CPN_ECANCELLED (stopped), CPN_EFAILED. */
 int cpn_session_watch(struct cpn_client *client, const struct cpn_id *session,
                       int (*fn)(void *arg, const struct cpn_session_report *report), void *arg, int timeout_ms);
 
 /* The starter's or an admin's. What was learned so far is kept. */
 int cpn_session_stop(struct cpn_client *client, const struct cpn_id *session, int timeout_ms);
 
-/* The history as text, for programs, tables and people. Free with cpn_client_free_list(). */
+/* The history as text, for programs, tables and people. Free with cpn_client_free_list(). Any thread. CPN_ENOTSUP: built without training. */
 enum cpn_history_format { CPN_HISTORY_JSON = 1, CPN_HISTORY_CSV = 2, CPN_HISTORY_SVG = 3 };
 int cpn_session_history(const struct cpn_session_report *report, enum cpn_history_format format, char **out, size_t *size);
 
-/* Fetch the outcome and write it as ONNX (inputs as in the table, unscaled; probabilities by class). CPN_ESTATE: there is none yet. */
+/* Fetch the outcome and write it as ONNX (inputs as in the table, unscaled; probabilities by class). CPN_ESTATE: there is none yet.
+ * CPN_ENOTSUP: built without training. */
 int cpn_session_export(struct cpn_client *client, const struct cpn_id *session, const char *path, int timeout_ms);
 
 /* Fetch the outcome, make a signed bundle of it (network, columns, scaling, names of the classes) and publish it as a version of `name`.
  * image_width, image_height: the columns are the grey values of an image, row by row, so that photos are taken beside tables; 0: tables
- * only. CPN_EDENIED without the right "publish": the detail says who has it. */
+ * only. CPN_EDENIED without the right "publish": the detail says who has it; CPN_ENOTSUP. */
 struct cpn_session_publish_options {
     uint32_t size;
     const char *name;

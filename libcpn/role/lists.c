@@ -293,7 +293,7 @@ int cpn_client_events(struct cpn_client *client, const char *filter, uint64_t si
 
 const char *cpn_node_state_name(enum cpn_node_state state)
 {
-    static const char *const names[] = { "gone", "joining", "preparing", "ready", "busy", "draining" };
+    static const char *const names[] = { "gone", "joining", "preparing", "ready", "busy", "draining", "training" };
     return NAME_OF(names, state);
 }
 
