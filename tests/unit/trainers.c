@@ -2,7 +2,7 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* compute/trainers: lanes in real processes with the real trainer dnn, and what can go wrong in one. */
+/* compute/trainers: lanes in real processes with a real trainer (unit-trainers NAME), and what can go wrong in one. */
 #include <dirent.h>
 #include <math.h>
 #include <poll.h>
@@ -32,6 +32,7 @@
 #define COLUMNS 5
 #define PATIENCE_MS 60000
 
+static const char *trainer = "dnn";
 static int dataset_fd;
 static uint64_t next_ticket = 1;
 
@@ -87,8 +88,9 @@ static struct cpni_trainers *open_trainers(void)
 static struct cpni_session_spec spec_of(const char *text)
 {
     struct cpni_session_spec spec;
-    char detail[CPNI_SPEC_DETAIL] = "";
-    if (cpni_session_spec_read(cpni_str(text), &spec, detail) < 0) {
+    char detail[CPNI_SPEC_DETAIL] = "", full[512];
+    snprintf(full, sizeof full, "trainer %s\n%s", trainer, text);
+    if (cpni_session_spec_read(cpni_str(full), &spec, detail) < 0) {
         fail_msg("%s", detail);
     }
     return spec;
@@ -169,7 +171,7 @@ static void names_and_probe(void **state)
     struct cpni_trained open = told(trainers, CPNI_SAID_OPEN, 0);
     assert_true(open.probe && open.reproducible);
     assert_string_equal(open.device, "cpu");
-    assert_non_null(strstr(open.fingerprint, "dnn"));
+    assert_non_null(strstr(open.fingerprint, trainer));
     assert_int_equal(cpni_trainers_start(trainers, &job), 0); /* its ticket is free again */
     told(trainers, CPNI_SAID_OPEN, 0);
     cpni_session_spec_free(&spec);
@@ -455,8 +457,9 @@ static void the_end_is_quiet(void **state)
     cpni_trainers_close(NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    trainer = argc > 1 ? argv[1] : trainer;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_probe),
         cmocka_unit_test(restored_lane_equals),
