@@ -88,7 +88,21 @@
     X(MODEL_PUBLISHED, "CPN-MODEL-PUBLISHED", INFO, "a new version of a model was published") \
     X(MODEL_REFUSED, "CPN-MODEL-REFUSED", WARN, "a model was not accepted") \
     X(MODEL_REMOVED, "CPN-MODEL-REMOVED", INFO, "a version of a model was removed from the network") \
-    X(MODEL_PREPARING, "CPN-MODEL-PREPARING", DEBUG, "a node was asked to prepare a model")
+    X(MODEL_PREPARING, "CPN-MODEL-PREPARING", DEBUG, "a node was asked to prepare a model") \
+    /* master: training sessions */ \
+    X(SESSION_STARTED, "CPN-SESSION-STARTED", INFO, "a training session was accepted and its peers are locked") \
+    X(SESSION_TRAINING, "CPN-SESSION-TRAINING", INFO, "the peers of a session have its dataset: training begins") \
+    X(SESSION_COMPLETED, "CPN-SESSION-COMPLETED", INFO, "a session has done all its rounds") \
+    X(SESSION_FAILED, "CPN-SESSION-FAILED", ERROR, "a session cannot go on; the text says why") \
+    X(SESSION_STOPPED, "CPN-SESSION-STOPPED", INFO, "a session was stopped by a person") \
+    X(SESSION_RESTORED, "CPN-SESSION-RESTORED", INFO, "a session of an earlier term goes on") \
+    X(SESSION_REMOVED, "CPN-SESSION-REMOVED", INFO, "an old session that ended was forgotten") \
+    X(SESSION_PEER_LOCKED, "CPN-SESSION-PEER-LOCKED", INFO, "a node was locked to a session that was under way") \
+    X(SESSION_PEER_LOST, "CPN-SESSION-PEER-LOST", WARN, "a session goes on without one of its nodes") \
+    X(SESSION_ROUND_REPEATED, "CPN-SESSION-ROUND-REPEATED", INFO, "a round under way was lost with its node and begins anew") \
+    X(SESSION_LANE_CRASHED, "CPN-SESSION-LANE-CRASHED", WARN, "a lane's trainer failed; it is tried again from its checkpoint") \
+    X(SESSION_DIVERGED, "CPN-SESSION-DIVERGED", WARN, "a lane's loss or weights are no longer numbers") \
+    X(SESSION_LATE, "CPN-SESSION-LATE", INFO, "a round's quorum was reached and a straggler cut")
 /* clang-format on */
 
 enum cpni_log_event {

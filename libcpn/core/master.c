@@ -169,6 +169,7 @@ void cpni_master_core_free(struct cpni_master_core *core)
         HASH_DEL(core->asks, ask);
         cpni_free(ask);
     }
+    cpni_msession_free_all(core);
     free_tasks(core);
     struct cpni_mnode *node, *next_node;
     DL_FOREACH_SAFE(core->nodes, node, next_node) {
@@ -233,6 +234,7 @@ static void settle(struct cpni_master_core *core)
     }
     core->settle_us = 0;
     core->dirty = true;
+    cpni_msession_beat(core);
     cpni_log(core->out, CPNI_LOG_SETTLED, NULL, "%u of %u nodes of the last record are back", awaited - missing, awaited);
 }
 
@@ -258,6 +260,7 @@ static void timers(struct cpni_master_core *core)
         cpni_mconn_sweep(core, false);
         cpni_mtoken_sweep(core);
         cpni_msched_despair(core);
+        cpni_msession_beat(core);
     }
     if (core->now.mono_us >= core->stats_us) {
         core->stats_us = INT64_MAX;
@@ -267,6 +270,7 @@ static void timers(struct cpni_master_core *core)
         cpni_transfer_tick(core->transfer, &core->now, core->out);
     }
     settle(core);
+    cpni_msession_timers(core);
     if (core->now.mono_us >= core->claims_us) {
         cpni_msubmit_withheld(core);
     }
@@ -293,6 +297,8 @@ static void take(struct cpni_master_core *core, const struct cpni_event *event)
     case CPNI_EV_DISK:
         if (cpni_transfer_owns(event->disk.ticket)) {
             cpni_transfer_disk(core->transfer, &event->disk, &core->now, core->out);
+        } else {
+            cpni_msession_disk(core, &event->disk);
         }
         break;
     case CPNI_EV_STOP:
@@ -308,9 +314,14 @@ static void lose_jobs(struct cpni_master_core *core, size_t first)
 {
     for (size_t i = first, end = core->out->count; i < end; i++) {
         const struct cpni_action *action = &core->out->list[i];
-        if (action->type == CPNI_ACT_DISK && cpni_transfer_owns(action->disk.ticket)) {
-            const struct cpni_event_disk busy = { .ticket = action->disk.ticket, .code = CPN_EBUSY, .root = action->disk.root };
+        if (action->type != CPNI_ACT_DISK || action->disk.ticket == 0) {
+            continue;
+        }
+        const struct cpni_event_disk busy = { .ticket = action->disk.ticket, .code = CPN_EBUSY, .root = action->disk.root };
+        if (cpni_transfer_owns(action->disk.ticket)) {
             cpni_transfer_disk(core->transfer, &busy, &core->now, core->out);
+        } else {
+            cpni_msession_disk(core, &busy);
         }
     }
 }
@@ -340,10 +351,15 @@ static void work(struct cpni_master_core *core, const struct cpni_event *event)
         core->started = true;
         cpni_mawait(core);
     }
+    if (!core->resumed) {
+        cpni_msession_restored(core);
+        core->resumed = !core->out->failed;
+    }
     take(core, event);
     cpni_mblob_outcomes(core); /* before a timer gives up what is whole now */
     timers(core);
     cpni_mblob_outcomes(core);
+    cpni_msession_run(core);
     if (core->dirty && core->settle_us == 0 && !core->stopping) {
         core->dirty = false;
         cpni_msched_run(core);
@@ -384,6 +400,7 @@ static int64_t earlier(int64_t a, int64_t b)
 int64_t cpni_master_core_deadline(const struct cpni_master_core *core)
 {
     int64_t at = earlier(core->stats_us, cpni_transfer_deadline(core->transfer));
+    at = earlier(at, cpni_msession_deadline(core));
     const struct cpni_heap_entry *first = cpni_heap_first(&core->timers);
     if (first != NULL) {
         at = earlier(at, first->at_us);

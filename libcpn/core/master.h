@@ -54,6 +54,9 @@ int cpni_master_core_model(struct cpni_master_core *core, uint32_t version, cons
 int cpni_master_core_parked(struct cpni_master_core *core, const struct cpn_id *task, struct cpni_str model, const struct cpn_key *user,
                             uint32_t attempts, struct cpni_str text, int64_t wall_us);
 
+/* A training session, command by command as it was committed: first SESSION_ADD of all, then SESSION_STATE, _ROUND, _LANE, _POINT. */
+int cpni_master_core_session(struct cpni_master_core *core, const struct cpni_command *command);
+
 int cpni_master_core_step(struct cpni_master_core *core, const struct cpni_event *event, const struct cpni_now *now,
                           struct cpni_actions *actions);
 
@@ -66,7 +69,8 @@ bool cpni_master_core_admits(const struct cpni_master_core *core, const struct c
 /* Full scan of the invariants (tests, simulator): NULL, or what is broken. */
 const char *cpni_master_core_check(const struct cpni_master_core *core);
 
-/* The models' files that the store must hold: fn for each file root of each version (so that the role can drop what no version names). */
+/* The blobs that the store must hold: fn for each file root of each version and all that sessions keep, some perhaps twice (so that the
+ * role can drop what nobody names). */
 void cpni_master_core_files(const struct cpni_master_core *core, void (*fn)(void *arg, const struct cpn_hash *root), void *arg);
 
 #endif

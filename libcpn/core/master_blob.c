@@ -35,7 +35,7 @@ static struct cpni_mblob *find_or_make(struct cpni_master_core *core, const stru
 
 static void drop_unused(struct cpni_master_core *core, struct cpni_mblob *blob)
 {
-    if (blob->refs == 0 && blob->files == 0) {
+    if (blob->refs == 0 && blob->files == 0 && blob->kept == 0) {
         HASH_DEL(core->blobs, blob);
         cpni_free(blob);
     }
@@ -60,7 +60,7 @@ void cpni_mblob_unref(struct cpni_master_core *core, struct cpni_mblob *blob)
         return;
     }
     core->spool_bytes -= blob->size;
-    if (blob->files == 0 && core->out != NULL) { /* also one that came whole a moment ago and was not yet noticed */
+    if (blob->files == 0 && blob->kept == 0 && core->out != NULL) { /* also one that came whole a moment ago and was not yet noticed */
         struct cpni_action *action = cpni_actions_add(core->out, CPNI_ACT_DISK);
         if (action != NULL) {
             action->disk.op = CPNI_DISK_REMOVE;
@@ -94,7 +94,7 @@ void cpni_mblob_unfiles(struct cpni_master_core *core, const struct cpni_mversio
     for (uint32_t i = 0; i < version->manifest.file_count; i++) {
         struct cpni_mblob *blob = find(core, &version->manifest.files[i].root);
         blob->files--;
-        if (blob->files == 0 && version->removed && core->out != NULL) {
+        if (blob->files == 0 && blob->kept == 0 && version->removed && core->out != NULL) {
             struct cpni_action *action = cpni_actions_add(core->out, CPNI_ACT_DISK);
             if (action != NULL) {
                 action->disk.op = CPNI_DISK_REMOVE;
@@ -102,6 +102,59 @@ void cpni_mblob_unfiles(struct cpni_master_core *core, const struct cpni_mversio
             }
         }
         drop_unused(core, blob);
+    }
+}
+
+/* ---- what sessions keep ---- */
+
+int cpni_mblob_keep(struct cpni_master_core *core, const struct cpn_hash *root, uint64_t size)
+{
+    struct cpni_mblob *blob = find_or_make(core, root, size);
+    if (blob == NULL) {
+        return CPN_ENOMEM;
+    }
+    blob->kept++;
+    return 0;
+}
+
+/* Not removed at once: the very same bytes may be on their way in for another session (or another round), and that removal would come
+ * after them. */
+void cpni_mblob_unkeep(struct cpni_master_core *core, const struct cpn_hash *root)
+{
+    struct cpni_mblob *blob = find(core, root);
+    if (blob != NULL && --blob->kept == 0) {
+        core->blobs_idle = true;
+    }
+}
+
+static void remove_kept(struct cpni_master_core *core, const struct cpn_hash *root)
+{
+    struct cpni_action *action = cpni_actions_add(core->out, CPNI_ACT_DISK);
+    if (action != NULL) {
+        action->disk.op = CPNI_DISK_REMOVE;
+        action->disk.root = *root;
+    }
+}
+
+void cpni_mblob_sweep(struct cpni_master_core *core)
+{
+    if (!core->blobs_idle || core->out->failed || cpni_msession_moving(core)) {
+        return;
+    }
+    core->blobs_idle = false;
+    struct cpni_mblob *blob, *next;
+    HASH_ITER(hh, core->blobs, blob, next) {
+        if (blob->refs == 0 && blob->files == 0 && blob->kept == 0) {
+            remove_kept(core, &blob->root);
+            drop_unused(core, blob);
+        }
+    }
+}
+
+void cpni_mblob_orphan(struct cpni_master_core *core, const struct cpni_event_disk *event)
+{
+    if (event->code == 0 && !cpni_mhash_zero(&event->root) && event->bytes == NULL && find(core, &event->root) == NULL) {
+        remove_kept(core, &event->root);
     }
 }
 
@@ -170,8 +223,8 @@ void cpni_mblob_outcomes(struct cpni_master_core *core)
         HASH_FIND(fetch_hh, core->fetches, &outcome.ticket, sizeof outcome.ticket, task);
         if (task != NULL) {
             fetched(core, task, &outcome);
-        } else {
-            cpni_mpublish_outcome(core, &outcome);
+        } else if (!cpni_mpublish_outcome(core, &outcome)) {
+            cpni_msession_outcome(core, &outcome);
         }
     }
 }
@@ -190,7 +243,7 @@ static bool result_of(const struct cpni_mtask *task, const struct cpn_hash *root
 }
 
 /* A node reads the files of models and the inputs that it works on; a client the results of its user. */
-static bool may_read(const struct cpni_mlink *link, const struct cpni_mblob *blob)
+static bool may_read(const struct cpni_master_core *core, const struct cpni_mlink *link, const struct cpni_mblob *blob)
 {
     if (link->kind == CPNI_KIND_WORKER) {
         const struct cpni_mtask *task;
@@ -199,7 +252,7 @@ static bool may_read(const struct cpni_mlink *link, const struct cpni_mblob *blo
                 return true;
             }
         }
-        return blob->files != 0;
+        return blob->files != 0 || cpni_msession_may_read(core, link, &blob->root);
     }
     const struct cpni_mtask *task;
     DL_FOREACH2(link->tasks, task, owner_next) {
@@ -207,13 +260,13 @@ static bool may_read(const struct cpni_mlink *link, const struct cpni_mblob *blo
             return true;
         }
     }
-    return false;
+    return cpni_msession_may_read(core, link, &blob->root);
 }
 
 void cpni_mblob_want(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_want *want)
 {
     const struct cpni_mblob *blob = find(core, &want->root);
-    if (blob == NULL || !may_read(conn->link, blob)) {
+    if (blob == NULL || !may_read(core, conn->link, blob)) {
         cpni_transfer_refuse(core->out, conn->conn, conn->number, want, CPN_ENOTFOUND,
                              "the master has no such blob for this process");
         return;

@@ -161,7 +161,7 @@ static const char *check_blobs(const struct cpni_master_core *core)
         for (task = core->tasks; task != NULL; task = task->hh.next) {
             refs += (task->input_blob == blob ? 1u : 0u) + (task->result_blob == blob ? 1u : 0u);
         }
-        if (refs != blob->refs || (refs == 0 && blob->files == 0)) {
+        if (refs != blob->refs || (refs == 0 && blob->files == 0 && blob->kept == 0 && !core->blobs_idle)) {
             return "a blob is kept for nobody, or not as often as counted";
         }
         spool += refs != 0 ? blob->size : 0;
@@ -171,7 +171,8 @@ static const char *check_blobs(const struct cpni_master_core *core)
 
 const char *cpni_master_core_check(const struct cpni_master_core *core)
 {
-    const char *(*const checks[])(const struct cpni_master_core *) = { check_tasks, check_people, check_models, check_blobs };
+    const char *(*const checks[])(const struct cpni_master_core *) = { check_tasks, check_people, check_models, check_blobs,
+                                                                      cpni_msession_check };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         const char *broken = checks[i](core);
         if (broken != NULL) {

@@ -206,6 +206,12 @@ static struct cpni_mrefusal refusal_of(const struct cpni_msg *msg, int code)
     case CPNI_MSG_PUBLISH:
         refusal.request = msg->publish.request;
         break;
+    case CPNI_MSG_SESSION:
+        refusal.request = msg->session.request;
+        break;
+    case CPNI_MSG_STOP:
+        refusal.request = msg->stop.request;
+        break;
     default:
         break;
     }
@@ -265,6 +271,13 @@ static void take_node(struct cpni_master_core *core, struct cpni_mconn *conn, co
     case CPNI_MSG_HELD:
         cpni_mheld_message(core, node, &msg->held);
         break;
+    case CPNI_MSG_ENABLED:
+    case CPNI_MSG_PIECE:
+    case CPNI_MSG_UPDATE:
+    case CPNI_MSG_GRADIENT:
+    case CPNI_MSG_EPOCH:
+        cpni_msession_node(core, conn, node, msg);
+        break;
     default:
         break;
     }
@@ -291,6 +304,12 @@ static void take_client(struct cpni_master_core *core, struct cpni_mconn *conn, 
         break;
     case CPNI_MSG_PUBLISH:
         cpni_mpublish(core, conn, &msg->publish, check);
+        break;
+    case CPNI_MSG_SESSION:
+        cpni_msession_ask(core, conn, &msg->session);
+        break;
+    case CPNI_MSG_STOP:
+        cpni_msession_stop(core, conn, &msg->stop);
         break;
     default:
         break; /* BEAT: that it came is all it says */

@@ -47,6 +47,7 @@ void cpni_mlease_release(struct cpni_master_core *core, struct cpni_mtask *task)
     node->lease_us -= task->expected_us;
     task->node = NULL;
     core->dirty = true; /* the node has room for another */
+    cpni_msession_node_wake(node);
 }
 
 static void send_task(struct cpni_master_core *core, const struct cpni_mtask *task)

@@ -106,6 +106,7 @@ void cpni_mlink_free(struct cpni_master_core *core, struct cpni_mlink *link, int
 {
     end_tasks(core, link, why);
     cpni_mpublish_forget(core, link);
+    cpni_msession_forget(core, link);
     if (link->control != NULL) {
         cpni_mconn_drop(core, link->control);
     }
@@ -230,6 +231,7 @@ static void attach_bulk(struct cpni_master_core *core, struct cpni_mlink *link, 
     if (cpni_transfer_up(core->transfer, link->serial, &to, &core->now, core->out) < 0) {
         core->out->failed = true;
     }
+    cpni_msession_node_wake(link->identity->node);
 }
 
 static void hello_bulk(struct cpni_master_core *core, struct cpni_mconn *conn, struct cpni_midentity *identity)
@@ -354,7 +356,7 @@ void cpni_mlink_bye(struct cpni_master_core *core, struct cpni_mlink *link, cons
 static void client_silent(struct cpni_master_core *core, struct cpni_mlink *link)
 {
     struct cpni_log_about about = cpni_mabout_user(core, link->identity);
-    if (link->lost || link->tasks == NULL) {
+    if (link->lost || (link->tasks == NULL && !cpni_msession_waits(core, link))) {
         cpni_log(core->out, CPNI_LOG_CLIENT_LOST, &about, "gone for good");
         cpni_mlink_free(core, link, CPN_ECLOSED, "its client is gone");
         return;

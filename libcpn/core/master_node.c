@@ -118,6 +118,7 @@ void cpni_mnode_join(struct cpni_master_core *core, struct cpni_mnode *node, str
     node->seen = true;
     cpni_mlease_inventory(core, node, hello);
     cpni_mprepare_node(core, node, hello, anew);
+    cpni_msession_node_joined(core, node, hello);
     core->dirty = true;
 }
 
@@ -129,6 +130,7 @@ void cpni_mnode_leave(struct cpni_master_core *core, struct cpni_mnode *node, co
     }
     cpni_mlease_lost(core, node, why);
     cpni_mclaim_node(core, node);
+    cpni_msession_node_left(core, node, why);
     node->link = NULL;
     node->credit_tasks = 0;
     node->load = (struct cpni_msg_beat){ 0 };
@@ -175,6 +177,9 @@ enum cpni_node_state cpni_mnode_state(const struct cpni_mnode *node)
 {
     if (node->link == NULL) {
         return node->identity->first_join_us == 0 ? CPNI_NODE_JOINING : CPNI_NODE_GONE;
+    }
+    if (node->peer != NULL) {
+        return CPNI_NODE_TRAINING;
     }
     if (node->drained || node->draining) {
         return CPNI_NODE_DRAINING;

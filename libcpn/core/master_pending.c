@@ -96,6 +96,9 @@ static void answer(struct cpni_master_core *core, struct cpni_mpending *ask, con
     case CPNI_MPENDING_PARKED:
         cpni_mtask_parked(core, ask);
         break;
+    case CPNI_MPENDING_SESSION:
+        cpni_msession_committed(core, ask, commit);
+        break;
     case CPNI_MPENDING_LOCAL:
     case CPNI_MPENDING_NOTES:
         break;

@@ -145,7 +145,7 @@ static void commit_model(struct cpni_master_core *core, struct cpni_mpublish *pu
 }
 
 /* The store binds signing keys to identities that it knows. All roles of the master's own process publish as one of its own. */
-static void commit_local(struct cpni_master_core *core)
+void cpni_mpublish_local(struct cpni_master_core *core)
 {
     struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_LOCAL);
     if (ask == NULL) {
@@ -163,7 +163,7 @@ static void commit_signer(struct cpni_master_core *core, struct cpni_mpublish *p
 {
     const struct cpni_midentity *identity = publish->link->identity;
     if (identity->local) {
-        commit_local(core);
+        cpni_mpublish_local(core);
     }
     struct cpni_mpending *ask = cpni_mpending_new(core, CPNI_MPENDING_SIGNER);
     if (ask == NULL) {

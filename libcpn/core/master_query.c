@@ -337,6 +337,15 @@ void cpni_mquery(struct cpni_master_core *core, struct cpni_mconn *conn, const s
     case CPNI_QUERY_EVENTS:
         query_events(core, conn, query);
         break;
+    case CPNI_QUERY_SESSIONS:
+        cpni_mquery_sessions(core, conn, query);
+        break;
+    case CPNI_QUERY_LANES:
+        cpni_mquery_lanes(core, conn, query);
+        break;
+    case CPNI_QUERY_POINTS:
+        cpni_mquery_points(core, conn, query);
+        break;
     default:
         refusal.code = CPN_ENOTSUP;
         cpni_mconn_refuse(core, conn, &refusal, "this master does not know this question: is it older than the client?");

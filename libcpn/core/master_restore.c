@@ -125,4 +125,5 @@ void cpni_master_core_files(const struct cpni_master_core *core, void (*fn)(void
             fn(arg, &version->manifest.files[i].root);
         }
     }
+    cpni_msession_files(core, fn, arg);
 }

@@ -118,7 +118,7 @@ static bool serves(const struct cpni_mheld *held)
 {
     const struct cpni_mnode *node = held->node;
     return held->state == CPNI_HELD_READY && node->link != NULL && node->link->control != NULL && !node->link->control->deaf &&
-           !node->drained && !node->draining;
+           !node->drained && !node->draining && node->peer == NULL;
 }
 
 /* An input larger than a node's whole credit goes to a node that has nothing else to do: it could go nowhere otherwise. */
@@ -288,7 +288,7 @@ void cpni_msched_why(struct cpni_master_core *core, const struct cpni_mtask *tas
     } else if (census.serving != 0) {
         snprintf(text, CPNI_TASK_TEXT, "all %u nodes that have the model are busy", census.serving);
     } else if (census.ready != 0) {
-        snprintf(text, CPNI_TASK_TEXT, "the nodes that have the model are draining");
+        snprintf(text, CPNI_TASK_TEXT, "the nodes that have the model are draining or training");
     } else if (version->number == 0) {
         snprintf(text, CPNI_TASK_TEXT, "no node online serves %s", version->model->name);
     } else if (census.with_backend == 0) {

@@ -32,6 +32,8 @@ struct cpni_mversion;
 struct cpni_mnode;
 struct cpni_mlink;
 struct cpni_mtask;
+struct cpni_msession;
+struct cpni_mpeer;
 
 enum cpni_mtimer_kind { CPNI_MTIMER_LINK = 1, CPNI_MTIMER_TASK, CPNI_MTIMER_CLAIM };
 struct cpni_mtimer {
@@ -196,16 +198,18 @@ struct cpni_mnode {
     uint64_t lease_bytes;
     uint64_t lease_us; /* expected work of what is leased */
     struct cpni_mheld *held;
+    struct cpni_mpeer *peer; /* what it is to the session that it is locked to; NULL: free */
     struct cpni_mnode *prev, *next; /* by number */
 };
 
 /* ---- work ---- */
 
-struct cpni_mblob { /* an input or result in passing: gone with the last task that needs it */
+struct cpni_mblob { /* an input or result in passing: gone with the last task that needs it; or what sessions keep */
     struct cpn_hash root;
     uint64_t size;
     uint32_t refs;   /* tasks */
     uint32_t files;  /* versions that have it as a file: never removed while there are any */
+    uint32_t kept;   /* by sessions, and by how much of them: likewise */
     bool here;       /* whole */
     UT_hash_handle hh;
 };
@@ -298,6 +302,7 @@ enum cpni_mpending_kind {
     CPNI_MPENDING_NODE_STATS,
     CPNI_MPENDING_USER_STATS,
     CPNI_MPENDING_PARKED,
+    CPNI_MPENDING_SESSION,
     CPNI_MPENDING_NOTES
 };
 struct cpni_mpending {
@@ -310,7 +315,8 @@ struct cpni_mpending {
     struct cpni_midentity *identity;
     struct cpni_mtoken *token;
     uint64_t publish; /* serial */
-    struct cpn_id task;
+    enum cpni_command_type command; /* of a session */
+    struct cpn_id task; /* or session */
     struct cpn_hash root;
     uint32_t version;
     char name[CPNI_NAME];
@@ -342,6 +348,7 @@ struct cpni_master_core {
     struct cpni_mclaim *claims;
     struct cpni_mparked *parked;
     struct cpni_mpublish *publishes;
+    struct cpni_msession *sessions;
     struct cpni_mpending *asks;
     struct cpni_transfer *transfer;
     struct cpni_heap timers;
@@ -351,12 +358,15 @@ struct cpni_master_core {
     uint32_t link_count, last_number, last_node, last_serial, version_count, parked_count, publish_count;
     uint64_t last_link, last_ticket, last_publish, pass;
     uint64_t task_bytes, spool_bytes, claim_bytes;
+    uint64_t vector_bytes; /* of weights and gradients on their way in */
+    bool blobs_idle;       /* some may be kept for nobody any more */
     int64_t claims_us; /* until then nodes may report work of an earlier term; INT64_MAX: that is over */
     int64_t awake_us; /* when the master last awoke from a pause of its own */
     int64_t beat_us, stats_us; /* next; INT64_MAX: none */
     int64_t settle_us;         /* until then nothing is placed; 0: settled */
     int64_t busy_logged_us;
     bool started; /* the first step was taken */
+    bool resumed; /* the sessions of an earlier term go on */
     bool stopping, stopped;
     int64_t stop_us;
 };
@@ -478,6 +488,7 @@ void cpni_mpublish(struct cpni_master_core *core, struct cpni_mconn *conn, const
                    const struct cpni_manifest_check *check);
 void cpni_mpublish_signed(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
 void cpni_mpublish_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
+void cpni_mpublish_local(struct cpni_master_core *core); /* the store is to know roles of this process */
 bool cpni_mpublish_outcome(struct cpni_master_core *core, const struct cpni_transfer_outcome *outcome); /* whether it was its */
 void cpni_mpublish_forget(struct cpni_master_core *core, const struct cpni_mlink *link);
 void cpni_mpublish_free(struct cpni_master_core *core, struct cpni_mpublish *publish);
@@ -555,6 +566,11 @@ int cpni_mblob_files(struct cpni_master_core *core, const struct cpni_mversion *
 void cpni_mblob_unfiles(struct cpni_master_core *core, const struct cpni_mversion *version);
 bool cpni_mblob_fetch(struct cpni_master_core *core, struct cpni_mtask *task, struct cpni_mlink *from, struct cpni_mblob *blob);
 void cpni_mblob_cancel(struct cpni_master_core *core, struct cpni_mtask *task);
+/* For a session, which may read and lose it (class kept). CPN_ENOMEM. */
+int cpni_mblob_keep(struct cpni_master_core *core, const struct cpn_hash *root, uint64_t size);
+void cpni_mblob_unkeep(struct cpni_master_core *core, const struct cpn_hash *root);
+void cpni_mblob_sweep(struct cpni_master_core *core); /* remove what nobody keeps any more, when nothing is on its way in */
+void cpni_mblob_orphan(struct cpni_master_core *core, const struct cpni_event_disk *event); /* imported for nobody */
 void cpni_mblob_want(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_want *want);
 void cpni_mblob_outcomes(struct cpni_master_core *core);
 
@@ -569,5 +585,33 @@ void cpni_mstats_touch(struct cpni_master_core *core, struct cpni_midentity *ide
 void cpni_mstats_flush(struct cpni_master_core *core, struct cpni_midentity *identity);
 void cpni_mstats_flush_all(struct cpni_master_core *core);
 void cpni_mstats_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
+
+/* ---- training sessions (master_session*.c; what they call of one another is in core/master_session.h) ---- */
+
+void cpni_msession_run(struct cpni_master_core *core); /* what is due */
+void cpni_msession_beat(struct cpni_master_core *core);
+void cpni_msession_timers(struct cpni_master_core *core);
+int64_t cpni_msession_deadline(const struct cpni_master_core *core);
+void cpni_msession_restored(struct cpni_master_core *core); /* with the first step */
+void cpni_msession_free_all(struct cpni_master_core *core);
+void cpni_msession_ask(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_session *msg);
+void cpni_msession_stop(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_stop *msg);
+/* ENABLED, PIECE, UPDATE, GRADIENT, EPOCH */
+void cpni_msession_node(struct cpni_master_core *core, struct cpni_mconn *conn, struct cpni_mnode *node, const struct cpni_msg *msg);
+void cpni_msession_node_joined(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_hello *hello);
+void cpni_msession_node_left(struct cpni_master_core *core, struct cpni_mnode *node, const char *why);
+void cpni_msession_node_wake(struct cpni_mnode *node); /* it has fewer leases, or a bulk connection; NULL is fine */
+void cpni_msession_forget(struct cpni_master_core *core, const struct cpni_mlink *link); /* a client's, gone for good */
+bool cpni_msession_waits(const struct cpni_master_core *core, const struct cpni_mlink *link); /* for the dataset of this client */
+void cpni_msession_committed(struct cpni_master_core *core, const struct cpni_mpending *ask, const struct cpni_commit *commit);
+void cpni_msession_disk(struct cpni_master_core *core, const struct cpni_event_disk *event);
+bool cpni_msession_outcome(struct cpni_master_core *core, const struct cpni_transfer_outcome *outcome); /* whether it was its */
+bool cpni_msession_moving(const struct cpni_master_core *core); /* a blob is on its way in */
+bool cpni_msession_may_read(const struct cpni_master_core *core, const struct cpni_mlink *link, const struct cpn_hash *root);
+void cpni_msession_files(const struct cpni_master_core *core, void (*fn)(void *arg, const struct cpn_hash *root), void *arg);
+void cpni_mquery_sessions(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query);
+void cpni_mquery_lanes(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query);
+void cpni_mquery_points(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query);
+const char *cpni_msession_check(const struct cpni_master_core *core);
 
 #endif

@@ -156,5 +156,7 @@
 #define CPNI_LANE_EPOCHS_MAX 256     /* finished epochs of a lane that are told again after a break */
 #define CPNI_VECTOR_BYTES_MAX (1ull << 30) /* weights of the largest model (<cpn/trainer.h>) */
 #define CPNI_VECTOR_PIECE_BYTES (1024 * 1024)
+#define CPNI_VECTORS_BYTES_MAX (2ull << 30) /* weights and gradients that a master receives at a time, of all lanes: two of the largest */
+#define CPNI_SESSION_WAITERS_MAX 16     /* people who wait for one session's end */
 
 #endif

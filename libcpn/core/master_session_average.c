@@ -1,0 +1,305 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* Mode average: every lane trains on its shard for a round, the weights (or their changes) are averaged by samples, exactly, so that
+ * neither order nor deaths change a bit of them; then the next round begins (DESIGN §9). The next round does not wait for the store, the
+ * one after it does: a master's death repeats one round at most. With a quorum a round ends without the slowest. Must not know who the
+ * lanes' peers are. */
+#include "core/master_session.h"
+
+/* ---- figures ---- */
+
+static uint64_t steps_before(const struct cpni_msession *session, uint64_t round)
+{
+    const struct cpni_session_spec *spec = &session->spec;
+    uint64_t all = cpni_session_epoch_steps(spec, 0, session->train_rows) * cpni_session_lane(spec, 0)->epochs;
+    uint64_t steps = (round - 1) * spec->local_steps;
+    return steps < all ? steps : all;
+}
+
+static uint64_t epochs_before(const struct cpni_msession *session, uint64_t round)
+{
+    return steps_before(session, round) / cpni_session_epoch_steps(&session->spec, 0, session->train_rows);
+}
+
+/* The first round after an epoch's worth of steps begins with weights worth a look; so does what follows the last round. */
+bool cpni_msession_evaluates(const struct cpni_msession *session, uint64_t round)
+{
+    return session->spec.validation_ppm != 0 && round > 1 && epochs_before(session, round) != epochs_before(session, round - 1);
+}
+
+/* The most samples that one round's mean can have: what the exact sum must have room for. */
+static uint64_t samples_max(const struct cpni_msession *session, uint64_t steps)
+{
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < session->lane_count; i++) {
+        uint64_t rows = cpni_session_lane_rows(&session->spec, i, session->train_rows);
+        uint64_t batch = cpni_session_lane(&session->spec, i)->batch;
+        all += steps * (batch < rows ? batch : rows);
+    }
+    return all != 0 ? all : 1;
+}
+
+/* ---- an answer ---- */
+
+/* The first vector says how many values the model has. */
+static int prepare_sum(struct cpni_master_core *core, struct cpni_msession *session, uint64_t values)
+{
+    if (session->summing) {
+        return 0;
+    }
+    values = session->values != 0 ? session->values : values;
+    int rc = cpni_exactsum_init(&session->sum, values, samples_max(session, session->spec.local_steps), CPNI_EXACTSUM_WEIGHT_BITS);
+    core->out->failed = core->out->failed || rc == CPN_ENOMEM;
+    if (rc == 0) {
+        session->summing = true;
+        session->values = values;
+        session->answers = 0;
+    }
+    return rc;
+}
+
+/* Weights, or what has changed of them: one kind in a round. */
+static int add_to_sum(struct cpni_master_core *core, struct cpni_msession *session, const struct cpni_mvector *vector,
+                      const struct cpni_msg_update *update)
+{
+    bool int8 = update->encoding != 0;
+    if ((int8 && session->weights == NULL) || (session->answers != 0 && session->sum_int8 != int8)) {
+        return CPN_EPROTO;
+    }
+    if (!int8) {
+        return (vector->total % sizeof(float)) != 0 || vector->total / sizeof(float) != session->values
+                   ? CPN_EPROTO
+                   : cpni_exactsum_add(&session->sum, (const float *)vector->data, update->samples);
+    }
+    float *change = cpni_malloc(session->values * sizeof *change);
+    if (change == NULL) {
+        core->out->failed = true;
+        return CPN_ENOMEM;
+    }
+    int rc = cpni_delta8_decode(vector->data, vector->total, session->values, change);
+    rc = rc < 0 ? rc : cpni_exactsum_add(&session->sum, change, update->samples);
+    cpni_free(change);
+    return rc;
+}
+
+static int count_in(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
+{
+    struct cpni_msession *session = lane->session;
+    if (!cpni_mvector_whole(&lane->vector, update->round, update->bytes)) {
+        return CPN_EPROTO;
+    }
+    int rc = prepare_sum(core, session, lane->vector.total / sizeof(float));
+    rc = rc < 0 ? rc : add_to_sum(core, session, &lane->vector, update);
+    if (rc == 0) {
+        session->sum_int8 = update->encoding != 0;
+        session->answers++;
+        lane->answered = true;
+    }
+    return rc;
+}
+
+static void learn(struct cpni_msession *session, const struct cpni_msg_update *update)
+{
+    uint64_t loss = update->loss_micro < 1000000000 ? update->loss_micro : 1000000000; /* a thousand nats: no sum overflows */
+    session->learned += update->samples;
+    session->learned_correct += update->correct;
+    session->learned_loss += loss * update->samples;
+}
+
+void cpni_msession_evaluated(struct cpni_master_core *core, struct cpni_msession *session, struct cpni_mlane *lane,
+                             const struct cpni_msg_update *update)
+{
+    bool last = update->round > session->rounds;
+    if (update->tested == 0 || (!last && !cpni_msession_evaluates(session, update->round))) {
+        return;
+    }
+    uint64_t epoch = epochs_before(session, update->round);
+    cpni_mpoint_evaluated(core, lane, CPNI_LANE_COMMON, (uint32_t)epoch, update);
+    if (last) {
+        const struct cpni_mpoint *point = cpni_mpoint_find(session, CPNI_LANE_COMMON, (uint32_t)epoch);
+        if (point != NULL) {
+            session->evaluated = true;
+            session->accuracy_ppm = point->point.accuracy_ppm;
+            session->loss_micro = point->point.loss_micro;
+        }
+    }
+}
+
+static void last_answer(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
+{
+    cpni_msession_evaluated(core, lane->session, lane, update);
+    if (!core->out->failed) {
+        lane->session->evaluated_last = true;
+        lane->training = 0;
+    }
+}
+
+void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
+{
+    struct cpni_msession *session = lane->session;
+    if (update->round > session->rounds) {
+        last_answer(core, lane, update);
+        return;
+    }
+    bool late = update->round != session->round + 1;
+    int rc = late ? 0 : count_in(core, lane, update);
+    cpni_mvector_drop(core, &lane->vector);
+    if (core->out->failed) {
+        return; /* it is asked again */
+    }
+    if (rc < 0) {
+        cpni_mlane_failed(core, lane, rc == CPN_EBADINPUT ? CPN_EDIVERGED : rc,
+                          cpni_str(rc == CPN_EBADINPUT ? "a weight is not finite or too large to average" : "its update does not fit the session"));
+        return;
+    }
+    if (!late) {
+        learn(session, update);
+    }
+    cpni_msession_evaluated(core, session, lane, update);
+    cpni_msession_fetch_state(core, lane, update);
+    lane->round = update->round;
+    lane->training = 0;
+    lane->state = CPNI_LANE_WAITING;
+    if (session->spec.quorum != 0 && session->answers == session->spec.quorum && session->cut_us == 0 && !late) {
+        int64_t took_us = core->now.mono_us - session->began_us;
+        session->cut_us = core->now.mono_us + (took_us > 1000000 ? took_us : 1000000);
+    }
+}
+
+/* ---- the end of a round ---- */
+
+static struct cpni_bytes *mean_of(struct cpni_master_core *core, const struct cpni_msession *session)
+{
+    size_t size = session->values * sizeof(float);
+    float *mean = cpni_malloc(size);
+    if (mean == NULL || cpni_exactsum_mean(&session->sum, mean) < 0) {
+        core->out->failed = core->out->failed || mean == NULL;
+        cpni_free(mean);
+        return NULL;
+    }
+    if (session->sum_int8) {
+        const float *before = (const float *)(const void *)session->weights->data;
+        for (uint64_t i = 0; i < session->values; i++) {
+            mean[i] = before[i] + mean[i];
+        }
+    }
+    struct cpni_bytes *bytes = cpni_bytes_take(mean, size);
+    if (bytes == NULL) {
+        core->out->failed = true;
+        cpni_free(mean);
+    }
+    return bytes;
+}
+
+static void cut(struct cpni_master_core *core, struct cpni_msession *session)
+{
+    for (uint32_t i = 0; i < session->lane_count; i++) {
+        struct cpni_mlane *lane = &session->lanes[i];
+        if (!lane->answered) {
+            struct cpni_log_about about = cpni_msession_about(core, session, lane->peer != NULL ? lane->peer->node : NULL);
+            cpni_log(core->out, CPNI_LOG_SESSION_LATE, &about, "lane %u, round %llu", i, (unsigned long long)session->round + 1);
+        }
+        lane->answered = false;
+    }
+}
+
+/* The place of the new weights among those that are kept; NULL: the session has ended for want of it. */
+static struct cpni_mstored *place(struct cpni_master_core *core, struct cpni_msession *session)
+{
+    struct cpni_mstored *stored = &session->history[(session->round + 1) % CPNI_MSESSION_ROUNDS];
+    if (stored->round != 0 && session->spec.quorum == 0) {
+        cpni_msession_end(core, session, CPNI_SESSION_FAILED, CPN_EIO, "no checkpoint of a lane came for %d rounds", CPNI_MSESSION_ROUNDS);
+        return NULL;
+    }
+    cpni_mstored_drop(core, stored); /* with a quorum a lane may be late for ever: it goes on without what it missed */
+    return stored;
+}
+
+static void end_round(struct cpni_master_core *core, struct cpni_msession *session)
+{
+    struct cpni_bytes *mean = mean_of(core, session);
+    struct cpni_mstored *stored = mean != NULL ? place(core, session) : NULL;
+    if (stored == NULL) {
+        cpni_bytes_unref(mean);
+        return;
+    }
+    cut(core, session);
+    *stored = (struct cpni_mstored){ .round = session->round + 1, .data = cpni_bytes_ref(mean) };
+    cpni_bytes_unref(session->weights);
+    session->weights = mean;
+    session->round++;
+    session->answers = 0;
+    session->cut_us = session->began_us = 0;
+    cpni_exactsum_reset(&session->sum);
+    cpni_msession_store(core, session);
+}
+
+static bool round_over(const struct cpni_master_core *core, const struct cpni_msession *session)
+{
+    return session->answers != 0 &&
+           (session->answers == session->lane_count || (session->cut_us != 0 && core->now.mono_us >= session->cut_us));
+}
+
+/* ---- what is due ---- */
+
+/* A checkpoint is due with the first round of each period that a lane does; where one was lost, with its next. */
+static bool state_due(const struct cpni_mlane *lane, uint64_t round)
+{
+    uint64_t every = lane->session->spec.checkpoint;
+    uint64_t last = lane->state_next.round > lane->state_kept.round ? lane->state_next.round : lane->state_kept.round;
+    return round / every > last / every;
+}
+
+static void train_lanes(struct cpni_master_core *core, struct cpni_msession *session)
+{
+    struct cpni_mtrain train = { .round = session->round + 1, .weights = session->weights };
+    if (train.round > session->committed_round + 2) {
+        return; /* a death now would repeat more than a round */
+    }
+    if (session->began_us == 0) {
+        session->began_us = core->now.mono_us;
+    }
+    train.steps = cpni_session_round_steps(&session->spec, 0, session->train_rows, train.round);
+    for (uint32_t i = 0; i < session->lane_count && !core->out->failed; i++) {
+        struct cpni_mlane *lane = &session->lanes[i];
+        if (lane->peer != NULL && !lane->answered) {
+            train.evaluate = i == 0 && cpni_msession_evaluates(session, train.round);
+            train.state = state_due(lane, train.round);
+            cpni_mlane_train(core, lane, &train);
+        }
+    }
+}
+
+static void finish(struct cpni_master_core *core, struct cpni_msession *session)
+{
+    cpni_msession_state(core, session, CPNI_SESSION_AGGREGATING);
+    bool evaluated = session->evaluated_last || session->spec.validation_ppm == 0;
+    if (!evaluated && session->lanes[0].peer != NULL) {
+        const struct cpni_mtrain train = { .round = session->rounds + 1, .weights = session->weights, .evaluate = true };
+        cpni_mlane_train(core, &session->lanes[0], &train);
+    } else if (evaluated && cpni_msession_saved(session)) {
+        cpni_msession_end(core, session, CPNI_SESSION_COMPLETED, 0, "%llu rounds", (unsigned long long)session->rounds);
+    }
+}
+
+void cpni_msession_average(struct cpni_master_core *core, struct cpni_msession *session)
+{
+    if (session->round != 0 && session->weights == NULL) {
+        cpni_msession_load(core, session);
+        return;
+    }
+    cpni_mlane_share(core, session);
+    if (round_over(core, session)) {
+        end_round(core, session);
+    }
+    if (cpni_msession_over(session) || core->out->failed) {
+        return;
+    }
+    if (session->round >= session->rounds) {
+        finish(core, session);
+    } else {
+        train_lanes(core, session);
+    }
+}

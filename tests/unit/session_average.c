@@ -1,0 +1,308 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* Training sessions of the master's core, mode average: from the start to the outcome. */
+#include <stdio.h>
+
+#include "session_fixture.h"
+
+/* 800 rows, 2 shards of 400, 40 steps an epoch, 2 epochs: 80 steps, 8 rounds */
+#define SPEC "mode average\ntrainer dnn\npeers 2\nlocal-steps 10\ncheckpoint 3\nlane batch=10,epochs=2\n"
+
+/* Each round adds its number, and the mean of the lanes' numbers. */
+static float expected(unsigned rounds, float lanes)
+{
+    float value = 0;
+    for (unsigned r = 1; r <= rounds; r++) {
+        value += (float)r + lanes;
+    }
+    return value;
+}
+
+static void a_session_runs_to_its_outcome(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 3);
+    start(&n, SPEC);
+    assert_int_equal(n.done, 1);
+    assert_int_equal(n.t[0].enables + n.t[1].enables, 2);
+    assert_int_equal(n.t[2].enables, 0);
+    assert_int_equal(node_state(&n, 0), CPNI_NODE_TRAINING);
+    assert_int_not_equal(node_state(&n, 2), CPNI_NODE_TRAINING);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_TRAINING);
+    train_on(&n, 1000);
+    const struct cpni_rec_SESSION *row = look(&n);
+    assert_int_equal(row->state, CPNI_SESSION_COMPLETED);
+    assert_int_equal(row->round, 8);
+    assert_int_equal(row->rounds, 8);
+    assert_true(row->reproducible);
+    assert_true(row->evaluated);
+    assert_int_equal(row->accuracy_ppm, 590000); /* 50 + round 9 of 100 */
+    assert_int_equal(row->locked, 0);
+    assert_memory_equal(&row->weights_root, &n.outcome_root, sizeof n.outcome_root);
+    assert_int_equal(row->weights_size, sizeof n.outcome);
+    assert_true(n.outcome[0] == expected(8, 0.5f) && n.outcome[VALUES - 1] == expected(8, 0.5f));
+    assert_int_equal(n.t[0].stops + n.t[1].stops, 2);
+    assert_int_equal(stored_of(&n, CPNI_COMMAND_SESSION_ROUND), 8);
+    assert_int_equal(stored_of(&n, CPNI_COMMAND_SESSION_LANE), 4); /* after rounds 3 and 6 */
+    assert_int_equal(stored_of(&n, CPNI_COMMAND_SESSION_POINT), 2); /* common, after each epoch */
+    all_released(&n);
+    network_close(&n);
+}
+
+static void order_changes_nothing(void **state)
+{
+    (void)state;
+    struct cpn_hash first = { { 0 } };
+    for (unsigned seed = 0; seed < 20; seed++) {
+        struct network n;
+        network_open(&n, 3);
+        n.seed = seed * 77777;
+        start(&n, "mode average\ntrainer dnn\npeers 3\nlocal-steps 7\ncheckpoint 2\nlane batch=10,epochs=2\n");
+        train_on(&n, 1000);
+        assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+        if (seed == 0) {
+            first = n.row.weights_root;
+        }
+        assert_memory_equal(&n.row.weights_root, &first, sizeof first);
+        network_close(&n);
+    }
+}
+
+static void too_few_nodes_are_refused_with_the_numbers(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 3);
+    struct cpni_msg drain = { .type = CPNI_MSG_CREDIT };
+    drain.credit.draining = true;
+    do_step(&n, &n.t[1].control, drain);
+    start(&n, "mode average\ntrainer dnn\npeers 3\nlane epochs=1\n");
+    assert_int_equal(n.refused_code, CPN_EBUSY);
+    assert_string_equal(n.refused_text, "needs 3, 2 online (w1, w3), 1 draining");
+    start(&n, "mode average\ntrainer torch\npeers 1\nlane epochs=1\n");
+    assert_string_equal(n.refused_text, "needs 1, 0 online, 1 draining, 2 without trainer torch");
+    start(&n, "mode fast\n");
+    assert_int_equal(n.refused_code, CPN_EBADINPUT);
+    all_released(&n);
+    network_close(&n);
+}
+
+static void stop_ends_it_at_once(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, SPEC);
+    train_on(&n, 7);
+    n.hold_store = true;
+    struct cpni_msg stop = { .type = CPNI_MSG_STOP };
+    stop.stop.request = 6;
+    stop.stop.session = an_id(77);
+    do_step(&n, &n.user, stop);
+    assert_int_equal(n.t[0].stops + n.t[1].stops, 2);
+    assert_int_equal(n.done, 1); /* not before it is durable */
+    assert_int_not_equal(look(&n)->state, CPNI_SESSION_STOPPED);
+    n.hold_store = false;
+    pump(&n);
+    assert_int_equal(n.done, 2);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_STOPPED);
+    assert_int_equal(n.row.weights_size, sizeof n.outcome); /* what was learned is kept */
+    all_released(&n);
+    network_close(&n);
+}
+
+static void the_same_again_is_answered_again(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, SPEC);
+    start(&n, SPEC);
+    assert_int_equal(n.done, 2);
+    assert_int_equal(stored_of(&n, CPNI_COMMAND_SESSION_ADD), 1);
+    train_on(&n, 1000);
+    start(&n, SPEC);
+    assert_int_equal(n.done, 3);
+    network_close(&n);
+}
+
+static void duplicates_and_late_answers_count_for_nothing(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, SPEC);
+    train_on(&n, 5);
+    for (unsigned i = 0; i < 2; i++) { /* both say again what they said */
+        struct trainer *t = &n.t[i];
+        uint32_t lane = t->lane[0].steps != 0 ? 0 : 1;
+        struct cpni_msg again = { .type = CPNI_MSG_UPDATE };
+        again.update.session = an_id(77);
+        again.update.lane = lane;
+        again.update.round = 1;
+        again.update.samples = 100000;
+        again.update.bytes = sizeof n.outcome;
+        do_step(&n, &t->bulk, again);
+    }
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_true(n.outcome[0] == expected(8, 0.5f));
+    network_close(&n);
+}
+
+static void a_dead_peer_is_replaced_and_the_weights_are_the_same(void **state)
+{
+    (void)state;
+    for (unsigned when = 1; when < 16; when++) {
+        struct network n;
+        network_open(&n, 3);
+        start(&n, SPEC);
+        train_on(&n, when);
+        trainer_down(&n, 1);
+        train_on(&n, 1000);
+        assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+        assert_int_equal(n.t[2].enables, 1);
+        assert_int_equal(n.t[2].lane[1].round, n.t[2].lane[1].state_round + n.t[2].replays[1]);
+        assert_true(n.outcome[0] == expected(8, 0.5f));
+        assert_true(n.row.repeated <= 1);
+        assert_true(n.row.reproducible);
+        all_released(&n);
+        network_close(&n);
+    }
+}
+
+static void without_a_free_node_the_others_share_its_lane(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, SPEC);
+    train_on(&n, 9);
+    trainer_down(&n, 0);
+    assert_int_equal(look(&n)->locked, 1);
+    train_on(&n, 3);
+    trainer_up(&n, 0, 1, NULL); /* and when it comes back, it gets its lane back */
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_true(n.outcome[0] == expected(8, 0.5f));
+    assert_true(n.t[0].trains > 1);
+    network_close(&n);
+}
+
+static void divergence_ends_it_a_crash_does_not(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    n.answer_code = CPN_ECRASHED;
+    n.answer_round = 2;
+    start(&n, SPEC);
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_true(n.outcome[0] == expected(8, 0.5f));
+    network_close(&n);
+    network_open(&n, 2);
+    n.answer_code = CPN_EDIVERGED;
+    n.answer_round = 3;
+    start(&n, SPEC);
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_FAILED);
+    assert_non_null(strstr(n.text, "diverged in round 3 at w"));
+    all_released(&n);
+    network_close(&n);
+}
+
+static void a_full_disk_at_a_peer_gets_another_peer(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 3);
+    n.answer_code = CPN_ENOSPC;
+    n.answer_round = 2;
+    start(&n, SPEC);
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_int_equal(n.t[2].enables, 1);
+    assert_true(n.outcome[0] == expected(8, 0.5f));
+    network_close(&n);
+}
+
+static void a_master_that_dies_repeats_a_round_at_most(void **state)
+{
+    (void)state;
+    for (unsigned when = 0; when < 18; when++) {
+        struct network n;
+        network_open(&n, 2);
+        start(&n, SPEC);
+        train_on(&n, when);
+        uint64_t before = look(&n)->round;
+        if (n.row.state != CPNI_SESSION_TRAINING) {
+            network_close(&n);
+            break;
+        }
+        const struct cpn_id session = an_id(77);
+        n.t[0].up = n.t[1].up = false;
+        memset(n.t[0].due, 0, sizeof n.t[0].due);
+        memset(n.t[1].due, 0, sizeof n.t[1].due);
+        master_again(&n);
+        user_up(&n);
+        trainer_up(&n, 0, 0, &session);
+        trainer_up(&n, 1, 0, &session);
+        assert_true(look(&n)->round + 1 >= before);
+        tick(&n.f, 4 * SECOND); /* the settling time is over */
+        take_sends(&n);
+        for (unsigned i = 0; i < 2; i++) { /* they were not silent */
+            trainer_up(&n, i, 0, &session);
+        }
+        train_on(&n, 1000);
+        assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+        assert_true(n.outcome[0] == expected(8, 0.5f));
+        all_released(&n);
+        network_close(&n);
+    }
+}
+
+static void a_store_that_fails_is_asked_again(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, SPEC);
+    train_on(&n, 3);
+    n.cut_replies = 3;
+    for (unsigned i = 0; i < 20; i++) {
+        train_on(&n, 1000);
+        for (unsigned j = 0; j < 2; j++) {
+            struct cpni_msg beat = { .type = CPNI_MSG_BEAT };
+            do_step(&n, &n.t[j].control, beat);
+        }
+        do_step(&n, &n.user, (struct cpni_msg){ .type = CPNI_MSG_BEAT });
+        tick(&n.f, SECOND);
+        take_sends(&n);
+    }
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_true(n.outcome[0] == expected(8, 0.5f));
+    network_close(&n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_session_runs_to_its_outcome),
+        cmocka_unit_test(order_changes_nothing),
+        cmocka_unit_test(too_few_nodes_are_refused_with_the_numbers),
+        cmocka_unit_test(stop_ends_it_at_once),
+        cmocka_unit_test(the_same_again_is_answered_again),
+        cmocka_unit_test(duplicates_and_late_answers_count_for_nothing),
+        cmocka_unit_test(a_dead_peer_is_replaced_and_the_weights_are_the_same),
+        cmocka_unit_test(without_a_free_node_the_others_share_its_lane),
+        cmocka_unit_test(divergence_ends_it_a_crash_does_not),
+        cmocka_unit_test(a_full_disk_at_a_peer_gets_another_peer),
+        cmocka_unit_test(a_master_that_dies_repeats_a_round_at_most),
+        cmocka_unit_test(a_store_that_fails_is_asked_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

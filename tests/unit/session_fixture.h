@@ -1,0 +1,527 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* A master's core with training sessions: a store and a disk that answer at once (or when told to), and workers that train by a rule of
+ * their own: round k of lane l with weights w gives w + k + l in every value, exactly. So a test knows what the weights must be. */
+#ifndef SESSION_FIXTURE_H
+#define SESSION_FIXTURE_H
+
+#include "master_fixture.h"
+
+#define VALUES 300 /* more than a block of int8, less than a piece */
+#define TRAINERS 4
+#define COMMANDS 4096
+
+struct trainer { /* a node, and what it was told */
+    struct peer control, bulk;
+    bool up;
+    bool silent; /* answers nothing */
+    unsigned delay; /* turns until it answers a TRAIN */
+    struct cpni_msg_train train[8]; /* by lane */
+    float weights[8][VALUES];
+    bool own[8]; /* it goes on from its own weights */
+    unsigned due[8]; /* turns left; 0: nothing to do */
+    uint64_t rounds[8]; /* completed */
+    unsigned enables, lanes, unlanes, stops, trains;
+    struct cpni_msg_lane lane[8]; /* as told last; replay is not kept */
+    unsigned replays[8];
+};
+
+struct network {
+    struct fixture f;
+    struct peer user, user_bulk;
+    struct trainer t[TRAINERS];
+    unsigned count;
+    bool hold_disk, hold_store;
+    unsigned cut_replies; /* of the store: so many are UNKNOWN */
+    struct cpni_command stored[COMMANDS]; /* what was committed, in order */
+    unsigned stored_count;
+    struct { uint64_t ticket; struct cpni_command command; } asked[256];
+    unsigned asked_count;
+    struct { struct cpni_act_disk act; } jobs[256];
+    unsigned job_count;
+    float outcome[VALUES]; /* of the last import */
+    struct cpn_hash outcome_root;
+    unsigned done, refused;
+    int refused_code;
+    char refused_text[512];
+    struct cpni_rec_SESSION row; /* its texts are gone, but for */
+    char text[512], why[512];
+    unsigned seed; /* of the order of answers */
+    int answer_code; /* of the next answer of a trainer, once */
+    uint64_t answer_round;
+};
+
+/* ---- parts ---- */
+
+static inline struct cpn_hash hash_of(const struct cpni_bytes *bytes)
+{
+    uint64_t h = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < bytes->size; i++) {
+        h = (h ^ bytes->data[i]) * UINT64_C(1099511628211);
+    }
+    struct cpn_hash hash = { { 9 } };
+    memcpy(hash.bytes + 8, &h, sizeof h);
+    return hash;
+}
+
+static void pump(struct network *n);
+
+static inline void take_actions(struct network *n)
+{
+    for (size_t i = 0; i < n->f.actions.count; i++) {
+        const struct cpni_action *a = &n->f.actions.list[i];
+        if (a->type == CPNI_ACT_COMMIT) {
+            assert_true(n->asked_count < 256);
+            n->asked[n->asked_count].ticket = a->commit.ticket;
+            n->asked[n->asked_count].command = a->commit.command;
+            cpni_bytes_ref(a->commit.command.payload);
+            n->asked_count++;
+        } else if (a->type == CPNI_ACT_DISK) {
+            assert_true(n->job_count < 256);
+            n->jobs[n->job_count].act = a->disk;
+            cpni_bytes_ref(a->disk.data);
+            n->job_count++;
+        }
+    }
+}
+
+static inline struct trainer *trainer_of(struct network *n, uint64_t conn)
+{
+    for (unsigned i = 0; i < n->count; i++) {
+        if (n->t[i].up && (n->t[i].control.conn == conn || n->t[i].bulk.conn == conn)) {
+            return &n->t[i];
+        }
+    }
+    return NULL;
+}
+
+static inline void take_trainer(struct network *n, struct trainer *t, const struct cpni_msg *msg, struct cpni_msg *answer)
+{
+    (void)n;
+    switch (msg->type) {
+    case CPNI_MSG_ENABLE:
+        t->enables++;
+        answer->type = CPNI_MSG_ENABLED;
+        answer->enabled.session = msg->enable.session;
+        answer->enabled.device = cpni_str("cpu");
+        answer->enabled.fingerprint = cpni_str("same");
+        answer->enabled.reproducible = true;
+        break;
+    case CPNI_MSG_LANE:
+        t->lanes++;
+        t->lane[msg->lane.lane] = msg->lane;
+        t->replays[msg->lane.lane] = msg->lane.replay_count;
+        t->rounds[msg->lane.lane] = msg->lane.round;
+        break;
+    case CPNI_MSG_UNLANE:
+        t->unlanes++;
+        t->due[msg->unlane.lane] = 0;
+        break;
+    case CPNI_MSG_STOP:
+        t->stops++;
+        memset(t->due, 0, sizeof t->due);
+        break;
+    case CPNI_MSG_PIECE:
+        assert_int_equal(msg->piece.total, sizeof t->weights[0]);
+        memcpy(t->weights[msg->piece.lane], msg->piece.data->data, sizeof t->weights[0]);
+        break;
+    case CPNI_MSG_TRAIN:
+        t->trains++;
+        t->own[msg->train.lane] = msg->train.bytes == 0;
+        if (t->train[msg->train.lane].round != msg->train.round || t->due[msg->train.lane] == 0) {
+            t->due[msg->train.lane] = 1 + t->delay;
+        }
+        t->train[msg->train.lane] = msg->train;
+        break;
+    default:
+        break;
+    }
+}
+
+/* What the last step sent to trainers and to the user. The ENABLED answers go out at the end, for they are steps of their own. */
+static inline void take_sends(struct network *n)
+{
+    struct cpni_msg answers[16];
+    struct trainer *from[16];
+    unsigned count = 0;
+    for (size_t i = 0; i < n->f.actions.count; i++) {
+        const struct cpni_action *a = &n->f.actions.list[i];
+        if (a->type != CPNI_ACT_SEND) {
+            continue;
+        }
+        const struct cpni_msg *msg = &a->send.msg;
+        if (a->send.conn == n->user.conn) {
+            n->done += msg->type == CPNI_MSG_DONE;
+            if (msg->type == CPNI_MSG_REFUSED) {
+                n->refused++;
+                n->refused_code = msg->refused.code;
+                cpni_str_copy(msg->refused.text, n->refused_text, sizeof n->refused_text);
+            }
+            continue;
+        }
+        struct trainer *t = trainer_of(n, a->send.conn);
+        if (t == NULL || t->silent) {
+            continue;
+        }
+        assert_true(count < 16);
+        answers[count] = (struct cpni_msg){ .type = CPNI_MSG_NONE };
+        take_trainer(n, t, msg, &answers[count]);
+        from[count] = t;
+        count += answers[count].type != CPNI_MSG_NONE;
+    }
+    take_actions(n);
+    for (unsigned i = 0; i < count; i++) {
+        say(&n->f, &from[i]->control, answers[i]);
+        take_sends(n);
+    }
+}
+
+static inline void do_step(struct network *n, struct peer *p, struct cpni_msg msg)
+{
+    say(&n->f, p, msg);
+    take_sends(n);
+}
+
+static inline void store_answers(struct network *n)
+{
+    while (n->asked_count != 0) {
+        uint64_t ticket = n->asked[0].ticket;
+        struct cpni_command command = n->asked[0].command;
+        memmove(n->asked, n->asked + 1, --n->asked_count * sizeof n->asked[0]);
+        bool lost = n->cut_replies != 0;
+        n->cut_replies -= lost;
+        assert_true(n->stored_count < COMMANDS);
+        if (lost) {
+            cpni_bytes_unref(command.payload);
+        } else {
+            n->stored[n->stored_count++] = command;
+        }
+        commit_as(&n->f, ticket, lost ? CPNI_UNKNOWN : CPNI_COMMITTED, lost ? CPN_EIO : 0, 1, "");
+        take_sends(n);
+    }
+}
+
+static inline void disk_answer(struct network *n, const struct cpni_act_disk *act)
+{
+    struct cpni_event event = { .type = CPNI_EV_DISK, .disk = { .ticket = act->ticket, .root = act->root, .complete = true } };
+    struct cpni_bytes *chunk = NULL;
+    if (act->op == CPNI_DISK_IMPORT_BYTES) {
+        event.disk.root = hash_of(act->data);
+        event.disk.size = act->data->size;
+        assert_int_equal(act->data->size, sizeof n->outcome);
+        memcpy(n->outcome, act->data->data, sizeof n->outcome);
+        n->outcome_root = event.disk.root;
+    } else if (act->op == CPNI_DISK_READ_CHUNK) {
+        chunk = cpni_bytes_copy(n->outcome, sizeof n->outcome);
+        event.disk.bytes = chunk;
+    } else if (act->op == CPNI_DISK_BEGIN) {
+        event.disk.size = act->size; /* everything that is asked for is there already: transfers are tested elsewhere */
+    }
+    if (act->ticket != 0) {
+        step(&n->f, &event);
+        take_sends(n);
+    }
+    cpni_bytes_unref(chunk);
+}
+
+static inline void disk_answers(struct network *n)
+{
+    while (n->job_count != 0) {
+        struct cpni_act_disk act = n->jobs[0].act;
+        memmove(n->jobs, n->jobs + 1, --n->job_count * sizeof n->jobs[0]);
+        disk_answer(n, &act);
+        cpni_bytes_unref(act.data);
+    }
+}
+
+/* A trainer ends a round. */
+static inline void answer_train(struct network *n, struct trainer *t, uint32_t lane)
+{
+    const struct cpni_msg_train train = t->train[lane];
+    struct cpni_msg msgs[2] = { { .type = CPNI_MSG_PIECE }, { .type = CPNI_MSG_UPDATE } };
+    if (t->own[lane] && train.round == 1) {
+        memset(t->weights[lane], 0, sizeof t->weights[lane]);
+    }
+    for (unsigned i = 0; train.steps != 0 && i < VALUES; i++) {
+        t->weights[lane][i] += (float)train.round + (float)lane;
+    }
+    struct cpni_bytes *bytes = cpni_bytes_copy(t->weights[lane], sizeof t->weights[lane]);
+    msgs[0].piece.session = train.session;
+    msgs[0].piece.lane = lane;
+    msgs[0].piece.round = train.round;
+    msgs[0].piece.total = bytes->size;
+    msgs[0].piece.data = bytes;
+    msgs[1].update.session = train.session;
+    msgs[1].update.lane = lane;
+    msgs[1].update.round = train.round;
+    msgs[1].update.bytes = train.steps != 0 ? bytes->size : 0;
+    msgs[1].update.steps = train.steps;
+    msgs[1].update.samples = train.steps * 10;
+    msgs[1].update.loss_micro = 500000;
+    msgs[1].update.correct = train.steps * 5;
+    if (train.evaluate) {
+        msgs[1].update.tested = 100;
+        msgs[1].update.tested_correct = 50 + (train.round < 50 ? train.round : 50);
+        msgs[1].update.tested_loss_micro = 1000000 - train.round;
+    }
+    if (train.state) {
+        msgs[1].update.state_root = a_hash(10000 + (unsigned)train.round * 10 + lane);
+        msgs[1].update.state_size = 64;
+    }
+    if (n->answer_code != 0 && n->answer_round == train.round) {
+        msgs[1].update.code = n->answer_code;
+        n->answer_code = 0;
+    } else {
+        t->rounds[lane] = train.round;
+    }
+    t->due[lane] = 0;
+    unsigned first = train.steps == 0 || msgs[1].update.code != 0;
+    say_many(&n->f, &t->bulk, msgs + first, 2 - first);
+    take_sends(n);
+    cpni_bytes_unref(bytes);
+}
+
+/* One answer of one trainer, in an order that the seed chooses. false: nobody had anything to say. */
+static inline bool answer_one(struct network *n)
+{
+    unsigned ready[TRAINERS * 8], count = 0;
+    for (unsigned i = 0; i < n->count; i++) {
+        for (unsigned lane = 0; lane < 8; lane++) {
+            if (n->t[i].up && !n->t[i].silent && n->t[i].due[lane] != 0) {
+                n->t[i].due[lane] -= n->t[i].due[lane] > 1;
+                ready[count] = i * 8 + lane;
+                count += n->t[i].due[lane] == 1;
+            }
+        }
+    }
+    if (count == 0) {
+        return false;
+    }
+    n->seed = n->seed * 1103515245u + 12345u;
+    unsigned chosen = ready[(n->seed >> 16) % count];
+    answer_train(n, &n->t[chosen / 8], chosen % 8);
+    return true;
+}
+
+static inline void pump(struct network *n)
+{
+    for (unsigned i = 0; i < 100 && ((n->asked_count != 0 && !n->hold_store) || (n->job_count != 0 && !n->hold_disk)); i++) {
+        if (!n->hold_store) {
+            store_answers(n);
+        }
+        if (!n->hold_disk) {
+            disk_answers(n);
+        }
+    }
+}
+
+/* Until nothing moves any more, or so many rounds were answered. */
+static inline unsigned train_on(struct network *n, unsigned answers)
+{
+    unsigned done = 0;
+    pump(n);
+    while (done < answers && answer_one(n)) {
+        pump(n);
+        done++;
+    }
+    return done;
+}
+
+/* ---- peers ---- */
+
+static inline void trainer_up(struct network *n, unsigned i, unsigned boot, const struct cpn_id *session)
+{
+    struct trainer *t = &n->t[i];
+    uint64_t conn = 100 + 10 * i + 1000ull * boot;
+    t->control = a_peer(conn, 10 + i, 100 * i + boot);
+    t->bulk = a_peer(conn + 1, 10 + i, 100 * i + boot);
+    t->up = true;
+    struct cpni_rec_TEXT backend = { .text = cpni_str("train.dnn 1.0") };
+    char text[CPN_ID_TEXT];
+    struct cpni_rec_TEXT locked = { 0 };
+    struct cpni_msg hello = worker_hello(&t->control, 2, NULL, 0);
+    hello.hello.backends = &backend;
+    hello.hello.backends_count = 1;
+    if (session != NULL) {
+        locked.text = cpni_str(cpn_id_text(session, text));
+        hello.hello.sessions = &locked;
+        hello.hello.sessions_count = 1;
+    }
+    say(&n->f, &t->control, hello);
+    welcomed(&n->f, &t->control);
+    take_sends(n);
+    struct cpni_msg bulk = hello_of(&t->bulk, CPNI_KIND_WORKER);
+    bulk.hello.channel = CPNI_CHANNEL_BULK;
+    say(&n->f, &t->bulk, bulk);
+    welcomed(&n->f, &t->bulk);
+    take_sends(n);
+}
+
+static inline void trainer_down(struct network *n, unsigned i)
+{
+    struct cpni_msg bye = { .type = CPNI_MSG_BYE };
+    n->t[i].up = false;
+    memset(n->t[i].due, 0, sizeof n->t[i].due);
+    do_step(n, &n->t[i].control, bye);
+}
+
+static inline void user_up(struct network *n)
+{
+    n->user = a_peer(1, 1, 1);
+    n->user_bulk = a_peer(2, 1, 1);
+    join_client(&n->f, &n->user);
+    take_sends(n);
+    struct cpni_msg bulk = hello_of(&n->user_bulk, CPNI_KIND_CLIENT);
+    bulk.hello.channel = CPNI_CHANNEL_BULK;
+    say(&n->f, &n->user_bulk, bulk);
+    welcomed(&n->f, &n->user_bulk);
+    take_sends(n);
+}
+
+static inline void identities(struct network *n, unsigned count)
+{
+    enrolled(&n->f, 1, CPN_ROLE_USER, "ann");
+    for (unsigned i = 0; i < count; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "w%u", i + 1);
+        enrolled(&n->f, 10 + i, CPN_ROLE_NODE, name);
+    }
+}
+
+static inline void network_open(struct network *n, unsigned count)
+{
+    memset(n, 0, sizeof *n);
+    fixture_open(&n->f, false);
+    n->count = count;
+    identities(n, count);
+    user_up(n);
+    for (unsigned i = 0; i < count; i++) {
+        trainer_up(n, i, 0, NULL);
+    }
+    pump(n);
+}
+
+static inline void forget_asked(struct network *n)
+{
+    while (n->asked_count != 0) {
+        cpni_bytes_unref(n->asked[--n->asked_count].command.payload);
+    }
+    while (n->job_count != 0) {
+        cpni_bytes_unref(n->jobs[--n->job_count].act.data);
+    }
+}
+
+static inline void network_close(struct network *n)
+{
+    forget_asked(n);
+    while (n->stored_count != 0) {
+        cpni_bytes_unref(n->stored[--n->stored_count].payload);
+    }
+    fixture_close(&n->f);
+}
+
+/* The master dies; the next one has what was committed. */
+static inline void master_again(struct network *n)
+{
+    forget_asked(n);
+    int64_t mono_us = n->f.now.mono_us, wall_us = n->f.now.wall_us;
+    fixture_close(&n->f);
+    fixture_open(&n->f, true);
+    n->f.now.mono_us = mono_us + SECOND;
+    n->f.now.wall_us = wall_us + SECOND;
+    identities(n, n->count);
+    static const enum cpni_command_type order[] = { CPNI_COMMAND_SESSION_ADD, CPNI_COMMAND_SESSION_STATE, CPNI_COMMAND_SESSION_ROUND,
+                                                    CPNI_COMMAND_SESSION_LANE, CPNI_COMMAND_SESSION_POINT };
+    for (unsigned kind = 0; kind < 5; kind++) {
+        for (unsigned i = 0; i < n->stored_count; i++) {
+            const struct cpni_command *command = &n->stored[i];
+            bool last = true; /* the store keeps one row of a state and of a lane */
+            for (unsigned j = i + 1; last && j < n->stored_count; j++) {
+                bool lane = command->type == CPNI_COMMAND_SESSION_LANE && n->stored[j].u.session_lane.lane == command->u.session_lane.lane;
+                last = n->stored[j].type != command->type || (command->type != CPNI_COMMAND_SESSION_STATE && !lane);
+            }
+            if (command->type == order[kind] && last) {
+                assert_int_equal(cpni_master_core_session(n->f.core, command), 0);
+            }
+        }
+    }
+}
+
+/* ---- sessions ---- */
+
+static inline struct cpni_msg session_of(const char *spec, struct cpni_bytes **bytes)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_SESSION };
+    *bytes = cpni_bytes_copy(spec, strlen(spec));
+    msg.session.request = 5;
+    msg.session.session = an_id(77);
+    msg.session.name = cpni_str("digits.csv");
+    msg.session.spec = *bytes;
+    msg.session.dataset_root = a_hash(1);
+    msg.session.dataset_size = 1000;
+    msg.session.schema_root = a_hash(2);
+    msg.session.schema_size = 100;
+    msg.session.rows = 1000;
+    msg.session.train_rows = 800;
+    msg.session.columns = 4;
+    msg.session.classes = 3;
+    return msg;
+}
+
+static inline void start(struct network *n, const char *spec)
+{
+    struct cpni_bytes *bytes;
+    struct cpni_msg msg = session_of(spec, &bytes);
+    do_step(n, &n->user, msg);
+    cpni_bytes_unref(bytes);
+    pump(n);
+}
+
+static inline const struct cpni_rec_SESSION *look(struct network *n)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_QUERY };
+    msg.query.request = 9;
+    msg.query.what = CPNI_QUERY_SESSIONS;
+    say(&n->f, &n->user, msg);
+    const struct cpni_msg *reply = sent(&n->f, &n->user, CPNI_MSG_REPLY, 0);
+    assert_non_null(reply);
+    assert_true(reply->reply.sessions_count != 0);
+    n->row = reply->reply.sessions[0];
+    cpni_str_copy(n->row.text, n->text, sizeof n->text);
+    cpni_str_copy(n->row.why, n->why, sizeof n->why);
+    take_sends(n);
+    return &n->row;
+}
+
+static inline uint32_t node_state(struct network *n, unsigned i)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_QUERY };
+    msg.query.request = 9;
+    msg.query.what = CPNI_QUERY_NODES;
+    say(&n->f, &n->user, msg);
+    const struct cpni_msg *reply = sent(&n->f, &n->user, CPNI_MSG_REPLY, 0);
+    assert_non_null(reply);
+    uint32_t state = reply->reply.nodes[i].state;
+    take_sends(n);
+    return state;
+}
+
+static inline unsigned stored_of(const struct network *n, enum cpni_command_type type)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < n->stored_count; i++) {
+        count += n->stored[i].type == type;
+    }
+    return count;
+}
+
+static inline void all_released(struct network *n)
+{
+    for (unsigned i = 0; i < n->count; i++) {
+        assert_int_not_equal(node_state(n, i), CPNI_NODE_TRAINING);
+    }
+}
+
+#endif
