@@ -179,12 +179,17 @@ static int take_parked(void *arg, const struct cpni_state_parked *row)
                                    parked->attempts, cpni_str(parked->text), parked->wall_us);
 }
 
+static int take_session(void *arg, const struct cpni_command *command)
+{
+    return cpni_master_core_session(((struct recovery *)arg)->master->core, command);
+}
+
 /* Two passes: rights are read before the identities that have them. */
 static int recover(struct cpn_master *master)
 {
     static const struct cpni_state_reader rights = { .right = take_right };
     static const struct cpni_state_reader rest = { .identity = take_identity, .signer = take_signer, .token = take_token,
-                                                   .model = take_model, .parked = take_parked };
+                                                   .model = take_model, .parked = take_parked, .session = take_session };
     struct recovery recovery = { .master = master };
     int rc = cpni_state_recover(master->state, &rights, &recovery);
     if (rc == 0) {

@@ -8,7 +8,7 @@
  *
  *   rng.c    numbers from the seed          blob.c   contents and the blob disk of a machine
  *   world.c  time, places, the end          net.c    connections as ZeroMQ makes and loses them
- *   proc.c   a process around a core        store.c  the durable state and its group commits
+ *   proc.c   a process around a core        store.c  the durable state and its group commits (session_rows.c: its sessions)
  *   roles.c  master, node and client        program.c what people do: submit, cancel, publish, administer
  *   faults.c what goes wrong                check.c  what must hold
  *   trace.c  what is told of a failure      main.c   options and seeds */

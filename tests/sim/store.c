@@ -5,6 +5,7 @@
 /* The durable state in memory: the contract of proto/command.h and store/state.h. Commands wait for the next group commit, are applied
  * in order, answered later and in order; a commit may take seconds, fail with an unknown outcome, or be cut off by a crash before or
  * after it happened. */
+#include "session_rows.h"
 #include "sim.h"
 
 #include <stdio.h>
@@ -61,6 +62,7 @@ struct store {
     struct stored_model models[MODELS_STORED_MAX];
     struct cpni_command_task_parked parked[PARKED_MAX];
     struct answer answers[ANSWERS_MAX];
+    struct session_rows *sessions;
     size_t identity_count, token_count, signer_count, model_count, parked_count, answer_count;
     uint64_t events;
     struct pending *head, **end;
@@ -331,6 +333,14 @@ static int apply(struct store *store, const struct cpni_command *command, struct
     case CPNI_COMMAND_TASK_PARKED:
         store->parked[store->parked_count++ % PARKED_MAX] = command->u.task_parked;
         return 0;
+    case CPNI_COMMAND_SESSION_ADD:
+        return identity_of(store, &command->u.session_add.user) != NULL ? session_rows_apply(store->sessions, command) : CPN_ENOTFOUND;
+    case CPNI_COMMAND_SESSION_STATE:
+    case CPNI_COMMAND_SESSION_ROUND:
+    case CPNI_COMMAND_SESSION_LANE:
+    case CPNI_COMMAND_SESSION_POINT:
+    case CPNI_COMMAND_SESSION_REMOVE:
+        return session_rows_apply(store->sessions, command);
     default:
         return CPN_EINVAL;
     }
@@ -441,6 +451,7 @@ struct store *store_new(struct sim *sim)
     store->sim = sim;
     store->end = &store->head;
     store->commit.fire = commit_fire;
+    store->sessions = session_rows_new();
     return store;
 }
 
@@ -449,6 +460,7 @@ void store_free(struct store *store)
     while (store->head != NULL) {
         drop_first(store);
     }
+    session_rows_free(store->sessions);
     free(store);
 }
 
@@ -477,6 +489,11 @@ static int recover_models(struct store *store, struct cpni_master_core *core)
         }
     }
     return rc;
+}
+
+static int recover_session(void *core, const struct cpni_command *command)
+{
+    return cpni_master_core_session(core, command);
 }
 
 int store_recover(struct store *store, struct proc *proc, const struct cpni_now *now, struct cpni_master_core **out)
@@ -511,6 +528,9 @@ int store_recover(struct store *store, struct proc *proc, const struct cpni_now 
         const struct cpni_command_task_parked *parked = &store->parked[i];
         rc = cpni_master_core_parked(core, &parked->task, cpni_str(parked->model), &parked->user, parked->attempts,
                                      cpni_str(parked->text), parked->wall_us);
+    }
+    if (rc == 0) {
+        rc = session_rows_each(store->sessions, recover_session, core);
     }
     if (rc == 0) {
         *out = core;
