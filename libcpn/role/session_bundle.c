@@ -57,7 +57,7 @@ static int write_manifest(struct bundle *bundle)
     char id[CPN_ID_TEXT];
     char image[32];
     snprintf(about, sizeof about, "trained in session %s", cpn_id_text(&bundle->outcome->report->info.id, id));
-    json_t *parameters = json_pack("{s:s, s:s, s:s}", "model", MODEL, "schema", SCHEMA, "rows", "table");
+    json_t *parameters = json_pack("{s:s, s:s, s:s}", "layout", "table", "model", MODEL, "schema", SCHEMA);
     if (options->image_width != 0) {
         snprintf(image, sizeof image, "%ux%u", options->image_width, options->image_height);
         json_object_set_new(parameters, "image", json_string(image));
@@ -154,6 +154,25 @@ static int tell_who_may(struct cpn_client *client, const struct cpn_id *session,
 
 /* ---- publishing ---- */
 
+/* What a node would find out only after it had fetched the bundle. */
+static int check(const struct bundle *bundle)
+{
+    const struct cpn_session_publish_options *options = bundle->options;
+    const struct cpni_schema *schema = &bundle->outcome->schema;
+    uint64_t pixels = (uint64_t)options->image_width * options->image_height;
+    if (pixels != 0 && (pixels != schema->columns || schema->columns != schema->feature_count)) {
+        return cpni_client_fail(bundle->client, CPN_EINVAL, "an image of %ux%u has %llu grey values; this model takes %u columns",
+                                options->image_width, options->image_height, (unsigned long long)pixels, schema->feature_count);
+    }
+    for (uint32_t i = 0; i < schema->class_count; i++) {
+        if (strlen(schema->classes[i]) >= sizeof((struct cpn_label *)0)->name) {
+            return cpni_client_fail(bundle->client, CPN_EBADINPUT, "class '%.40s...' has a name of %zu bytes; a result holds %zu",
+                                    schema->classes[i], strlen(schema->classes[i]), sizeof((struct cpn_label *)0)->name - 1);
+        }
+    }
+    return 0;
+}
+
 static int publish(struct bundle *bundle, int timeout_ms, uint32_t *version)
 {
     struct cpn_model *model = NULL;
@@ -169,18 +188,15 @@ static int publish(struct bundle *bundle, int timeout_ms, uint32_t *version)
 
 static int make_and_publish(struct bundle *bundle, int timeout_ms, uint32_t *version)
 {
-    const struct cpn_session_publish_options *options = bundle->options;
-    const struct cpni_schema *schema = &bundle->outcome->schema;
-    uint64_t pixels = (uint64_t)options->image_width * options->image_height;
-    if (pixels != 0 && (pixels != schema->columns || schema->columns != schema->feature_count)) {
-        return cpni_client_fail(bundle->client, CPN_EINVAL, "an image of %ux%u has %llu grey values; this model takes %u columns",
-                                options->image_width, options->image_height, (unsigned long long)pixels, schema->feature_count);
+    int rc = check(bundle);
+    if (rc < 0) {
+        return rc;
     }
     if (snprintf(bundle->dir, sizeof bundle->dir, "%s/cpn-bundle-XXXXXX", bundle->client->spool_parent) >= (int)sizeof bundle->dir ||
         mkdtemp(bundle->dir) == NULL) {
         return cpni_client_fail(bundle->client, CPN_EIO, "cannot make a folder for the bundle in %s", bundle->client->spool_parent);
     }
-    int rc = write_files(bundle);
+    rc = write_files(bundle);
     rc = rc == 0 ? publish(bundle, timeout_ms, version) : rc;
     remove_files(bundle);
     return rc;

@@ -7,10 +7,13 @@
 import os
 import signal
 import subprocess
+import unittest
+from random import Random
 
-from network import NetworkTest, main, wait_for
+from network import BIN, NetworkTest, main, wait_for
 
 EXAMPLES = os.environ["CPN_EXAMPLES"]
+TRAINER = os.path.join(BIN, "..", "lib", "cpn", "trainers", "cpn-trainer-dnn.so")
 
 
 class Examples(NetworkTest):
@@ -34,6 +37,25 @@ class Examples(NetworkTest):
         finally:
             worker.kill()
             worker.wait()
+
+    @unittest.skipUnless(os.path.exists(TRAINER), "no trainer was built")
+    def test_a_table_becomes_a_model(self):
+        network = self.network
+        network.start_worker("w1")
+        network.start_worker("w2")
+        random = Random(1)
+        rows = [f"{random.gauss(place, 0.3):.3f},{random.gauss(-place, 0.3):.3f},{name}" for place, name in enumerate("abc") for _ in range(100)]
+        table = network.file("flowers.csv", "\n".join(["width,height,kind"] + rows) + "\n")
+        arguments = [os.path.join(EXAMPLES, "train"), network.context, table, "kind"]
+        done = subprocess.run(arguments + ["2", "flowers"], capture_output=True, encoding="utf-8", timeout=120, check=False, env=network.env)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        lines = done.stdout.splitlines()
+        self.assertRegex(lines[0], "^session [0-9a-f]{32}$")
+        self.assertGreater(float(lines[-2].split()[-1].rstrip("%")), 90, done.stdout)
+        self.assertEqual(lines[-1], "published as flowers@1")
+        done = subprocess.run(arguments + ["3", "flowers"], capture_output=True, encoding="utf-8", timeout=120, check=False, env=network.env)
+        self.assertEqual(done.returncode, 1)
+        self.one_line(done.stderr, "needs 3", "w1", "w2")
 
 
 if __name__ == "__main__":
