@@ -135,13 +135,18 @@ int cpni_disk_carry(struct cpni_disk *disk, const struct cpni_act_disk *act)
 
 int cpni_disk_next(struct cpni_disk *disk, struct cpni_blob_answer *answer, struct cpni_event *event)
 {
-    if (disk->async == NULL || cpni_blob_async_pop(disk->async, answer) == 0) {
-        return 0;
-    }
-    submit_waiting(disk);
-    if (answer->user != NULL) {
-        return 1;
-    }
+    do { /* a core that gave no ticket wants no answer: it would be one to whatever has none under way */
+        if (disk->async == NULL || cpni_blob_async_pop(disk->async, answer) == 0) {
+            return 0;
+        }
+        submit_waiting(disk);
+        if (answer->user != NULL) {
+            return 1;
+        }
+        if (answer->tag == 0) {
+            cpni_blob_answer_clear(answer);
+        }
+    } while (answer->tag == 0);
     *event = (struct cpni_event){
         .type = CPNI_EV_DISK,
         .disk = { .ticket = answer->tag, .code = answer->status, .text = answer->detail, .root = answer->root,
