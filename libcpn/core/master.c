@@ -297,7 +297,7 @@ static void take(struct cpni_master_core *core, const struct cpni_event *event)
     case CPNI_EV_DISK:
         if (cpni_transfer_owns(event->disk.ticket)) {
             cpni_transfer_disk(core->transfer, &event->disk, &core->now, core->out);
-        } else {
+        } else if (event->disk.ticket != 0) { /* else of a removal, which is nobody's */
             cpni_msession_disk(core, &event->disk);
         }
         break;
