@@ -329,13 +329,13 @@ static int evaluate(struct cpni_lane *lane, struct cpni_trainer_answer *answer)
     return rc;
 }
 
-/* Leave in `out` what the round came to: the weights, or what they changed by, a byte each. */
-static int answer_vector(struct cpni_lane *lane, struct cpni_trainer_answer *answer)
+/* Leave in `out` what the round came to: the weights, or, where everybody knows what it began from, what they changed by, a byte each. */
+static int answer_vector(struct cpni_lane *lane, bool change, struct cpni_trainer_answer *answer)
 {
     uint64_t weights = lane->info.weights;
     int rc = lane->plugin->get_weights(lane->trainer, lane->out);
     answer->vector_bytes = weights * sizeof(float);
-    if (rc == 0 && lane->is.int8) {
+    if (rc == 0 && change) {
         for (uint64_t i = 0; i < weights; i++) {
             lane->in[i] = lane->out[i] - lane->in[i];
         }
@@ -350,25 +350,17 @@ static int answer_vector(struct cpni_lane *lane, struct cpni_trainer_answer *ans
     return rc;
 }
 
-static int begin_from(struct cpni_lane *lane, const struct cpni_trainer_round *round, char *detail)
-{
-    if (round->has_vector) {
-        return lane->plugin->set_weights(lane->trainer, lane->in, detail);
-    }
-    return lane->is.int8 ? lane->plugin->get_weights(lane->trainer, lane->in) : 0; /* the change is counted from here */
-}
-
 int cpni_lane_round(struct cpni_lane *lane, const struct cpni_trainer_round *round, struct cpni_trainer_answer *answer)
 {
     struct cpn_trainer_result sum = { 0 };
     int64_t from_us = cpni_now_us();
-    int rc = begin_from(lane, round, answer->detail);
+    int rc = round->has_vector ? lane->plugin->set_weights(lane->trainer, lane->in, answer->detail) : 0;
     if (rc == 0 && round->evaluate && !round->evaluate_after) {
         rc = evaluate(lane, answer);
     }
     rc = rc < 0 ? rc : train(lane, round, &sum, answer->detail);
     if (rc == 0 && round->steps != 0) { /* a round without steps is an evaluation alone: nothing changed, no residual either */
-        rc = answer_vector(lane, answer);
+        rc = answer_vector(lane, lane->is.int8 && round->has_vector, answer);
         lane->round = round->round;
     }
     if (rc == 0 && round->evaluate && round->evaluate_after) {

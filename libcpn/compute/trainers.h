@@ -71,8 +71,8 @@ struct cpni_trained {
     uint32_t epoch;
     bool epoch_done;
     uint64_t tested, tested_correct, tested_loss_micro;
-    struct cpni_bytes *vector;
-    uint32_t encoding;
+    struct cpni_bytes *vector; /* GRADIENT; ROUND with steps */
+    uint32_t encoding; /* 1: the change of the weights that the order gave, in int8 (core/delta8.h); a round from the lane's own has 0 */
     struct cpni_bytes *state;
     uint64_t elapsed_us;
 };
