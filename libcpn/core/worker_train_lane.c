@@ -22,12 +22,38 @@ static uint32_t count_lanes(const struct cpni_worker_core *core)
     return count;
 }
 
+static void free_lane(struct cpni_train_lane *lane)
+{
+    cpni_train_forget_round(&lane->due);
+    cpni_bytes_unref(lane->vector);
+    cpni_free(lane->replay);
+    cpni_free(lane->epochs);
+    HASH_DEL(lane->session->lanes, lane);
+    cpni_free(lane);
+}
+
+/* A TRAIN that waits for its LANE makes room: if that comes after all, the master is told that there is no place, and sees to it. */
+static void make_room(struct cpni_worker_core *core)
+{
+    for (struct cpni_train_session *session = core->sessions; session != NULL; session = session->hh.next) {
+        for (struct cpni_train_lane *lane = session->lanes; lane != NULL; lane = lane->hh.next) {
+            if (lane->state == CPNI_TRAIN_EMPTY) {
+                free_lane(lane);
+                return;
+            }
+        }
+    }
+}
+
 struct cpni_train_lane *cpni_train_lane(struct cpni_worker_core *core, struct cpni_train_session *session, uint32_t number)
 {
     struct cpni_train_lane *lane;
     HASH_FIND(hh, session->lanes, &number, sizeof number, lane);
     if (lane != NULL) {
         return lane;
+    }
+    if (count_lanes(core) >= CPNI_LANES_OF_NODE_MAX) {
+        make_room(core);
     }
     lane = count_lanes(core) < CPNI_LANES_OF_NODE_MAX ? cpni_calloc(1, sizeof *lane) : NULL;
     if (lane == NULL) {
@@ -124,12 +150,7 @@ void cpni_train_end_process(struct cpni_worker_core *core, struct cpni_train_lan
 void cpni_train_close(struct cpni_worker_core *core, struct cpni_train_lane *lane, struct cpni_actions *actions)
 {
     cpni_train_end_process(core, lane, actions);
-    cpni_train_forget_round(&lane->due);
-    cpni_bytes_unref(lane->vector);
-    cpni_free(lane->replay);
-    cpni_free(lane->epochs);
-    HASH_DEL(lane->session->lanes, lane);
-    cpni_free(lane);
+    free_lane(lane);
 }
 
 /* Whether the lane stands where LANE wants it, or is on the way there. In sync mode the others begin the round anew, so that this one must
@@ -232,8 +253,16 @@ void cpni_worker_unlane(struct cpni_worker_core *core, const struct cpni_msg_unl
     if (session != NULL) {
         HASH_FIND(hh, session->lanes, &msg->lane, sizeof msg->lane, lane);
     }
-    if (lane != NULL) {
-        cpni_train_close(core, lane, actions);
+    if (lane == NULL) {
+        return;
+    }
+    struct cpni_train_round due = lane->due.msg.round != 0 ? lane->due : lane->now;
+    cpni_bytes_ref(due.weights);
+    cpni_train_close(core, lane, actions);
+    if (due.msg.round != 0 && (lane = cpni_train_lane(core, session, msg->lane)) != NULL) {
+        lane->due = due; /* it may have overtaken this UNLANE and the LANE after it */
+    } else {
+        cpni_bytes_unref(due.weights);
     }
 }
 

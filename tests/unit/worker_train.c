@@ -686,6 +686,30 @@ static void unlane_ends_a_lane_alone(void **state)
     assert_non_null(asked(s, CPNI_TRAINER_OPEN));
 }
 
+static void a_train_may_overtake_unlane_and_lane(void **state)
+{
+    struct steps *s = *state;
+    uint64_t ticket = fresh(s, AVERAGE);
+    struct cpni_msg msg = { .type = CPNI_MSG_UNLANE };
+    msg.unlane.session = session;
+    msg.unlane.lane = 1;
+    train(s, 1);
+    steps_msg(s, &msg);
+    assert_int_equal(asked(s, CPNI_TRAINER_CLOSE)->ticket, ticket);
+    steps_msg(s, &msg);
+    lane(s, 0, 0);
+    ticket = asked(s, CPNI_TRAINER_OPEN)->ticket;
+    say(s, ticket, CPNI_TRAINED_OPEN, 0);
+    assert_int_equal(asked(s, CPNI_TRAINER_ROUND)->round, 1);
+    say(s, ticket, CPNI_TRAINED_ROUND, CPN_ECRASHED);
+    train(s, 1); /* to be tried again */
+    assert_null(updated(s));
+    steps_msg(s, &msg);
+    lane(s, 0, 0);
+    say(s, asked(s, CPNI_TRAINER_OPEN)->ticket, CPNI_TRAINED_OPEN, 0);
+    assert_int_equal(asked(s, CPNI_TRAINER_ROUND)->round, 1);
+}
+
 static void a_locked_node_still_answers_tasks(void **state)
 {
     struct steps *s = *state;
@@ -778,6 +802,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(updates_wait_for_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(stop_ends_all_and_keeps_the_dataset, setup, teardown),
         cmocka_unit_test_setup_teardown(unlane_ends_a_lane_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_train_may_overtake_unlane_and_lane, setup, teardown),
         cmocka_unit_test_setup_teardown(a_locked_node_still_answers_tasks, setup, teardown),
         cmocka_unit_test(without_memory),
     };
