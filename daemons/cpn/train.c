@@ -222,7 +222,7 @@ static int parse(struct train *train, int argc, char **argv, int *status)
         { "peer", 0, SETTING_REPEAT, &train->configurations, "SETTINGS", "a configuration of a sweep; repeat for more" },
         { "sweep", 0, SETTING_REPEAT, &train->sweep, "KEY=A,B", "try each value; repeated, all combinations" },
         { "halving", 0, SETTING_FLAG, &options->halving, NULL, "sweep: cut the worse half after 1, 2, 4 ... epochs" },
-        { "local-steps", 0, SETTING_COUNT, &options->local_steps, "N", "average: steps between averages; sync: between checkpoints; default 200" },
+        { "local-steps", 0, SETTING_COUNT, &options->local_steps, "N", "average: steps between averages; sync: between checkpoints; default 200, an epoch at most" },
         { "checkpoint", 0, SETTING_COUNT, &options->checkpoint, "N", "average: rounds between checkpoints; default 10" },
         { "quorum", 0, SETTING_COUNT, &options->quorum, "N", "average: updates that end a round; the late are cut; default all" },
         { "int8", 0, SETTING_FLAG, &options->int8, NULL, "average: peers send changes of a byte each" },

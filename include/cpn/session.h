@@ -77,7 +77,7 @@ struct cpn_session_options {
     const char *const *configurations;
     const char *const *sweep;
     bool halving;          /* sweep: after 1, 2, 4 ... epochs the worse half is cut */
-    uint32_t local_steps;  /* average: steps between two averages (0: 200); sync: between two checkpoints (0: 200) */
+    uint32_t local_steps;  /* average: steps between two averages; sync: between two checkpoints. 0: 200, or an epoch's if it has fewer */
     uint32_t checkpoint;   /* average: rounds between two checkpoints (0: 10) */
     uint32_t quorum;       /* average: updates that end a round; the others are cut a while later (0: all) */
     bool int8;             /* average: the peers send changes of a byte each */

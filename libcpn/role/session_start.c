@@ -28,6 +28,15 @@ static int check_options(struct cpn_client *client, const struct cpn_session_opt
     return 0;
 }
 
+/* Of a small table an epoch has few steps: peers that average only after many epochs would each learn their own shard by heart. */
+static void default_local_steps(struct cpni_session_spec *spec, const struct cpni_session_table *table)
+{
+    uint64_t epoch = cpni_session_epoch_steps(spec, 0, table->train_rows);
+    if (spec->mode != CPNI_MODE_SWEEP && epoch != 0 && epoch < spec->local_steps) {
+        spec->local_steps = (uint32_t)epoch;
+    }
+}
+
 /* What can be known to fail before any peer is locked. */
 static int check_table(struct cpn_client *client, const struct cpni_session_spec *spec, const struct cpni_session_table *table)
 {
@@ -169,7 +178,7 @@ static int send(struct cpn_client *client, const struct cpn_session_options *opt
     return rc;
 }
 
-static int read_and_send(struct cpn_client *client, const struct cpn_session_options *options, const struct cpni_session_spec *spec,
+static int read_and_send(struct cpn_client *client, const struct cpn_session_options *options, struct cpni_session_spec *spec,
                          int timeout_ms, struct cpn_id *session)
 {
     struct cpni_session_table table;
@@ -178,6 +187,9 @@ static int read_and_send(struct cpn_client *client, const struct cpn_session_opt
         return rc;
     }
     rc = check_table(client, spec, &table);
+    if (rc == 0 && options->local_steps == 0) {
+        default_local_steps(spec, &table);
+    }
     rc = rc == 0 ? send(client, options, spec, &table, timeout_ms, session) : rc;
     cpni_session_table_free(&table);
     return rc;
