@@ -17,7 +17,7 @@ static const struct command {
     const char *about;
 } commands[] = {
     { "join", "", command_join, "join a network as a user, with a line that its master printed" },
-    { "predict", "", command_predict, "send photos to a model; annotated copies and a table come back" },
+    { "predict", "", command_predict, "send photos or the rows of a table to a model; annotated copies, labels and confidences come back" },
     { "models", "", command_models, "the models of the network, and where they are ready" },
     { "model", "train-faces", command_model_train_faces, "make a face model from folders of photos named by person" },
     { "model", "push", command_model_push, "publish a bundle as a new version, and wait for the nodes" },

@@ -2,7 +2,7 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* cpn predict MODEL FILE|DIR… -o OUT: a window of photos is under way at any time; each is read when its turn comes and let go of when its
+/* cpn predict MODEL FILE|DIR… -o OUT; a table is for predict_table.c. A window of photos is under way at any time; each is read when its turn comes and let go of when its
  * result is written, so that memory does not grow with their number. */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,14 +20,12 @@
 #include "common/signals.h"
 #include "common/text.h"
 #include "photos.h"
+#include "predict.h"
 #include "report.h"
 #include "write.h"
 
 #define JOBS 32                        /* photos under way: enough to keep a dozen nodes busy over a slow line */
-#define JOBS_MAX 1024
 #define UNDER_WAY_BYTES (128ull << 20) /* what they may take of the spool directory, which may be memory */
-#define DISPATCH_MS 100
-#define CANCEL_MS 2000                 /* for the master to confirm what Ctrl-C cancelled */
 
 struct job {
     struct predict *predict;
@@ -43,7 +41,7 @@ struct predict {
     uint32_t jobs_max;
     struct photos photos;
     struct report report;
-    struct job jobs[JOBS_MAX];
+    struct job jobs[PREDICT_JOBS_MAX];
     size_t next;            /* photo to be submitted */
     size_t under_way;
     uint64_t under_way_bytes;
@@ -61,8 +59,7 @@ static void fail(struct predict *predict, const struct photo *photo, const struc
     predict->failed++;
 }
 
-/* Errors that are about the call, not about this photo. */
-static bool is_fatal(int code)
+bool predict_is_fatal(int code)
 {
     return code == CPN_ENOTFOUND || code == CPN_EDENIED || code == CPN_EKEY || code == CPN_ENONODE || code == CPN_EVERSION;
 }
@@ -92,7 +89,7 @@ static void on_done(struct cpn_task *task, void *arg)
         succeed(predict, job->photo, task);
     } else if (code == CPN_ECANCELLED && (signals_seen() || predict->fatal != 0)) {
         predict->cancelled++;
-    } else if (is_fatal(code)) {
+    } else if (predict_is_fatal(code)) {
         if (predict->fatal == 0) {
             predict->fatal = code;
             snprintf(predict->fatal_detail, sizeof predict->fatal_detail, "%s", cpn_task_detail(task));
@@ -186,7 +183,7 @@ static void fill_window(struct predict *predict)
 
 /* ---- the whole ---- */
 
-static int64_t now_ms(void)
+int64_t predict_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -214,8 +211,8 @@ static void cancel(struct predict *predict)
             cpn_task_cancel(predict->jobs[i].task);
         }
     }
-    int64_t deadline_ms = now_ms() + CANCEL_MS;
-    while (predict->under_way > 0 && now_ms() < deadline_ms && cpn_client_dispatch(predict->cli->client, DISPATCH_MS) >= 0) { }
+    int64_t deadline_ms = predict_now_ms() + PREDICT_CANCEL_MS;
+    while (predict->under_way > 0 && predict_now_ms() < deadline_ms && cpn_client_dispatch(predict->cli->client, PREDICT_DISPATCH_MS) >= 0) { }
     for (size_t i = 0; i < predict->jobs_max; i++) {
         cpn_task_free(predict->jobs[i].task);
         predict->jobs[i].task = NULL;
@@ -231,7 +228,7 @@ static int run(struct predict *predict)
         if (predict->under_way == 0 && predict->next == predict->photos.count) {
             return 0;
         }
-        rc = cpn_client_dispatch(predict->cli->client, DISPATCH_MS);
+        rc = cpn_client_dispatch(predict->cli->client, PREDICT_DISPATCH_MS);
     }
     if (rc < 0) {
         predict->fatal = rc;
@@ -243,7 +240,7 @@ static int run(struct predict *predict)
 
 static int tell(struct predict *predict, int64_t started_ms, const char *out)
 {
-    double seconds = (double)(now_ms() - started_ms) / 1e3;
+    double seconds = (double)(predict_now_ms() - started_ms) / 1e3;
     size_t left = predict->photos.count - predict->done - predict->failed;
     progress_clear(&predict->cli->progress);
     fflush(stdout);
@@ -266,8 +263,7 @@ static int tell(struct predict *predict, int64_t started_ms, const char *out)
     return predict->fatal != 0 ? exit_code_of(predict->fatal) : predict->failed > 0 ? EXIT_CODE_PARTLY : EXIT_CODE_OK;
 }
 
-/* The first signal wakes the loop, which cancels; the second one ends at once. */
-static void on_signal(void *client)
+void predict_on_signal(void *client)
 {
     if (signals_seen_twice()) {
         _exit(EXIT_CODE_INTERRUPTED);
@@ -288,45 +284,80 @@ static int predict_all(struct cli *cli, struct predict *predict, const char *out
     if (status != 0) {
         return status;
     }
-    signals_install(on_signal, cli->client);
+    signals_install(predict_on_signal, cli->client);
     progress_start(&cli->progress, "photos", !cli->json);
     report_begin(&predict->report, cli->json, &predict->photos);
-    int64_t started_ms = now_ms();
+    int64_t started_ms = predict_now_ms();
     run(predict);
     signals_restore();
     return tell(predict, started_ms, out);
+}
+
+/* The one table among the operands; NULL: none. A table comes alone: what would -o be for two? */
+static const char *find_table(char *const *operands, size_t count, int *status)
+{
+    const char *table = NULL;
+    *status = 0;
+    for (size_t i = 0; i < count; i++) {
+        table = predict_is_table(operands[i]) ? operands[i] : table;
+    }
+    if (table != NULL && count > 1) {
+        fprintf(stderr, "cpn predict: %s is a table: expected no other file or directory beside it\n", table);
+        *status = EXIT_CODE_USAGE;
+    }
+    return table;
+}
+
+static int predict_operands(struct predict *predict, struct predict_options *options, char *const *operands, size_t count)
+{
+    int status;
+    const char *table = find_table(operands, count, &status);
+    if (status != 0) {
+        return status;
+    }
+    if (table != NULL) {
+        options->deadline_ms = predict->deadline_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)predict->deadline_ms;
+        options->jobs_max = predict->jobs_max;
+        return predict_table(options, table);
+    }
+    predict->cli = options->cli;
+    predict->model = options->model;
+    status = photos_collect(operands, count, options->out, &predict->photos);
+    if (status == 0) {
+        status = predict_all(options->cli, predict, options->out);
+        photos_free(&predict->photos);
+    }
+    return status;
 }
 
 int command_predict(int argc, char **argv)
 {
     static struct predict predict; /* its jobs are much for a stack */
     struct cli cli;
-    const char *out = NULL;
+    struct predict_options options = { .cli = &cli };
     int status;
     predict.jobs_max = JOBS;
     const struct setting items[] = {
-        { "output", 'o', SETTING_TEXT, &out, "DIR", "write annotated copies there; without it the table alone" },
-        { "jobs", 'j', SETTING_COUNT, &predict.jobs_max, "N", "photos under way at a time, 1 to 1024; default 32" },
-        { "deadline", 'd', SETTING_TIME, &predict.deadline_ms, "TIME", "for each photo, from when it is sent; default none" },
+        { "output", 'o', SETTING_TEXT, &options.out, "OUT",
+          "directory for annotated copies, file for a table's labelled rows; without it what was found is printed" },
+        { "jobs", 'j', SETTING_COUNT, &predict.jobs_max, "N", "photos, or parts of a table, under way at a time, 1 to 1024; default 32" },
+        { "deadline", 'd', SETTING_TIME, &predict.deadline_ms, "TIME", "for each photo or part, from when it is sent; default none" },
+        { "no-header", 0, SETTING_FLAG, &options.no_header, NULL, "the table has no row of names: nor had the one that the model was trained on" },
     };
-    const struct cli_usage usage = { "cpn predict", "MODEL FILE|DIR… [-o OUT]",
+    const struct cli_usage usage = { "cpn predict", "MODEL FILE|DIR…|TABLE.csv [-o OUT]",
         "Send photos to a model (faces, or faces@3 for one version) and print what it found. Directories are searched for .jpg, .jpeg,\n"
-        ".png and .webp. With --json, one object a line. A photo that fails is one line on stderr, and status 1 in the end.\n",
+        ".png and .webp. With --json, one object a line. A photo that fails is one line on stderr, and status 1 in the end.\n"
+        "The rows of one table (.csv, .tsv, .txt) come back in their order with two more columns, label and confidence; a row that is wrong\n"
+        "has none, and is one line on stderr that names row and column.\n",
         items, sizeof items / sizeof *items, 2, -1 };
     int first = cli_parse(&cli, &usage, argc, argv, &status);
     if (first < 0) {
         return status;
     }
-    if (predict.jobs_max < 1 || predict.jobs_max > JOBS_MAX) {
-        fprintf(stderr, "cpn predict: --jobs: expected 1 to %d\n", JOBS_MAX);
+    if (predict.jobs_max < 1 || predict.jobs_max > PREDICT_JOBS_MAX) {
+        fprintf(stderr, "cpn predict: --jobs: expected 1 to %d\n", PREDICT_JOBS_MAX);
         return cli_end(&cli, EXIT_CODE_USAGE);
     }
-    predict.cli = &cli;
-    predict.model = argv[first];
-    status = photos_collect(argv + first + 1, (size_t)(argc - first - 1), out, &predict.photos);
-    if (status == 0) {
-        status = predict_all(&cli, &predict, out);
-        photos_free(&predict.photos);
-    }
-    return cli_end(&cli, status);
+    options.model = argv[first];
+    return cli_end(&cli, predict_operands(&predict, &options, argv + first + 1, (size_t)(argc - first - 1)));
 }

@@ -14,7 +14,7 @@
 
 #include "common/paths.h"
 
-static int make_directory_of(const char *path)
+int write_make_directory_of(const char *path)
 {
     char dir[PATH_MAX];
     if (snprintf(dir, sizeof dir, "%s", path) >= (int)sizeof dir) {
@@ -46,7 +46,7 @@ static int write_all(int fd, const char *data, size_t size)
 int write_copy(const char *path, const void *data, size_t size)
 {
     char temporary[PATH_MAX];
-    int rc = make_directory_of(path);
+    int rc = write_make_directory_of(path);
     if (rc == 0 && snprintf(temporary, sizeof temporary, "%s.part", path) >= (int)sizeof temporary) {
         rc = ENAMETOOLONG;
     }

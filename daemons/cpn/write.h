@@ -2,11 +2,14 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The annotated copies. */
+/* Files that come back: annotated copies, labelled tables. */
 #ifndef CPN_WRITE_H
 #define CPN_WRITE_H
 
 #include <stddef.h>
+
+/* The directories that a file is to lie in. 0 or an errno. */
+int write_make_directory_of(const char *path);
 
 /* Write a file, with the directories it lies in; it appears under its name when it is whole. 0 or an errno. */
 int write_copy(const char *path, const void *data, size_t size);
