@@ -164,7 +164,7 @@ enum cpn_history_format { CPN_HISTORY_JSON = 1, CPN_HISTORY_CSV = 2, CPN_HISTORY
 int cpn_session_history(const struct cpn_session_report *report, enum cpn_history_format format, char **out, size_t *size);
 
 /* Fetch the outcome and write it as ONNX (inputs as in the table, unscaled; probabilities by class). CPN_ESTATE: there is none yet.
- * CPN_ENOTSUP: built without training. */
+ * CPN_EDENIED: for its starter, admins and those with the right "publish". CPN_ENOTSUP: built without training. */
 int cpn_session_export(struct cpn_client *client, const struct cpn_id *session, const char *path, int timeout_ms);
 
 /* Fetch the outcome, make a signed bundle of it (network, columns, scaling, names of the classes) and publish it as a version of `name`.

@@ -6,6 +6,8 @@
  * made durable, then it is told and the nodes prepare it (DESIGN §7). What the store's answer needs is reserved before it is asked. */
 #include "core/master_state.h"
 
+#include <stdio.h>
+
 static struct cpni_mpublish *find(const struct cpni_master_core *core, uint64_t serial)
 {
     struct cpni_mpublish *publish;
@@ -86,12 +88,31 @@ static bool plain_name(struct cpni_str name)
     return plain;
 }
 
-static const char *trouble(const struct cpni_master_core *core, const struct cpni_midentity *identity,
+/* Who has the right, for those who lack it: they are shown no list of users. */
+static const char *lacks_right(struct cpni_master_core *core)
+{
+    char names[256] = "";
+    size_t used = 0;
+    unsigned left = 5; /* names enough to ask */
+    const struct cpni_midentity *user;
+    for (user = core->identities; user != NULL; user = user->hh.next) {
+        bool may = user->enrolled && !user->revoked && (user->role == CPN_ROLE_ADMIN || user->publish);
+        if (may && left > 0 && used + sizeof user->name + 2 < sizeof names) {
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used == 0 ? "" : ", ", user->name);
+            left--;
+        }
+    }
+    struct cpni_str text = cpni_actions_text(core->out, "this user may not publish models; %s may, and an admin grants the right (cpn users grant-publish NAME)",
+                                             names[0] != 0 ? names : "admins");
+    return text.text != NULL ? text.text : "this user may not publish models";
+}
+
+static const char *trouble(struct cpni_master_core *core, const struct cpni_midentity *identity,
                            const struct cpni_msg_publish *publish, const struct cpni_manifest_check *check, int *code)
 {
     *code = CPN_EDENIED;
     if (identity->role != CPN_ROLE_ADMIN && !identity->publish) {
-        return "this user may not publish models: ask an admin for the right (cpn users grant-publish NAME)";
+        return lacks_right(core);
     }
     if (check == NULL || publish->manifest == NULL) {
         *code = CPN_EPROTO;

@@ -258,6 +258,9 @@ static bool person_reads(const struct cpni_msession *session, const struct cpn_h
     for (uint32_t i = 0; !may && i < session->lane_count; i++) {
         may = session->lanes[i].weights_kept.here && same(&session->lanes[i].weights_kept.root, root);
     }
+    for (size_t i = 0; !may && i < CPNI_MSESSION_ROUNDS; i++) { /* what was the outcome when they were told of it */
+        may = session->history[i].here && same(&session->history[i].root, root);
+    }
     return may;
 }
 

@@ -119,39 +119,6 @@ static void remove_files(const struct bundle *bundle)
     rmdir(bundle->dir);
 }
 
-/* ---- who may ---- */
-
-static void add_name(char *text, size_t room, const char *name, size_t nth)
-{
-    size_t used = strlen(text);
-    if (nth < 5) {
-        snprintf(text + used, room - used, "%s%s", nth == 0 ? "" : ", ", name);
-    } else if (nth == 5) {
-        snprintf(text + used, room - used, " and others");
-    }
-}
-
-/* The outcome stays with the master, so somebody with the right can do it later: say who. */
-static int tell_who_may(struct cpn_client *client, const struct cpn_id *session, int timeout_ms)
-{
-    struct cpn_user_info *users = NULL;
-    size_t count = 0;
-    size_t found = 0;
-    char names[256] = "";
-    char id[CPN_ID_TEXT];
-    if (cpn_client_users(client, timeout_ms, &users, &count) < 0) {
-        snprintf(names, sizeof names, "an admin");
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (!users[i].revoked && (users[i].role == CPN_ROLE_ADMIN || users[i].publish)) {
-            add_name(names, sizeof names, users[i].name, found++);
-        }
-    }
-    cpn_client_free_list(users);
-    return cpni_client_fail(client, CPN_EDENIED, "you lack the right publish; the outcome of session %.8s is kept, and %s may publish it",
-                            cpn_id_text(session, id), names[0] != 0 ? names : "an admin");
-}
-
 /* ---- publishing ---- */
 
 /* What a node would find out only after it had fetched the bundle. */
@@ -219,5 +186,11 @@ int cpn_session_publish(struct cpn_client *client, const struct cpn_id *session,
     struct bundle bundle = { .client = client, .outcome = &outcome, .options = &options };
     rc = make_and_publish(&bundle, cpni_client_left_ms(until_us), version);
     cpni_session_outcome_free(&outcome);
-    return rc == CPN_EDENIED ? tell_who_may(client, session, cpni_client_left_ms(until_us)) : rc;
+    if (rc == CPN_EDENIED) { /* the master's sentence says who may */
+        char why[CPN_DETAIL];
+        char id[CPN_ID_TEXT];
+        memcpy(why, client->detail, sizeof why);
+        return cpni_client_fail(client, rc, "%.440s; the outcome of session %.8s is kept", why, cpn_id_text(session, id));
+    }
+    return rc;
 }
