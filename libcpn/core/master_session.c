@@ -301,7 +301,9 @@ static void drive(struct cpni_master_core *core, struct cpni_msession *session)
     }
     advance(core, session);
     if (session->state == CPNI_SESSION_TRAINING || session->state == CPNI_SESSION_AGGREGATING) {
-        cpni_msession_average(core, session);
+        void (*const modes[])(struct cpni_master_core *, struct cpni_msession *) = {
+            [CPNI_MODE_SWEEP] = cpni_msession_sweep, [CPNI_MODE_AVERAGE] = cpni_msession_average, [CPNI_MODE_SYNC] = cpni_msession_sync };
+        modes[session->spec.mode](core, session);
     }
     cpni_msession_store(core, session);
 }

@@ -59,7 +59,6 @@ struct cpni_mlane {
     uint64_t training;   /* the round that was asked for and is not answered; 0: none */
     uint32_t laned_on;   /* number of the control connection on which LANE was sent */
     uint32_t trained_on; /* and of the bulk connection on which TRAIN was */
-    bool moved;          /* what it did of the round under way was lost: that counts as repeated when it is asked for again */
     uint32_t crashes;
     uint32_t avoid; /* number of the node on which it crashed last */
     struct cpni_mvector vector;
@@ -67,15 +66,10 @@ struct cpni_mlane {
     struct cpni_mstored weights_kept, weights_next; /* sweep: its own weights after the same rounds */
     uint64_t committing; /* ticket of the commit of `next`, or of its state alone; 0: none */
     bool state_dirty;    /* its state is not yet durable */
-    bool parked;         /* halving: waits at a rung */
+    bool parked, beaten; /* halving: waits at a rung; did worse there than half of those that did */
     bool answered;       /* average, sync: its update of the session's round under way counts */
-    uint64_t accuracy_round; /* sweep: the round of the next two; 0: none */
-    uint32_t accuracy_ppm;
-    uint64_t loss_micro;
     struct cpni_rec_LANE shown; /* of its last heartbeat: epoch, step, steps, loss, accuracy, rate; no texts */
     uint64_t step_answered;     /* sync: the last step of the round whose gradient counts */
-    uint32_t step_told_on;      /* sync: connection on which the mean of the last complete step was sent */
-    uint64_t step_told;
 };
 
 struct cpni_mpoint { /* an epoch that a lane finished */
@@ -154,6 +148,8 @@ struct cpni_msession {
     uint32_t answers;         /* in it */
     int64_t began_us, cut_us; /* of the round; cut_us 0: no quorum yet */
     uint64_t step;            /* sync: complete steps of the round */
+    bool restart;             /* sync: a lane lost its place in the round */
+    uint64_t rung;            /* halving: the last one that was decided */
     struct cpni_bytes *gradient; /* sync: the mean of the last complete step */
     uint64_t learned, learned_correct, learned_loss; /* since the last common point; the loss times samples */
     bool evaluated_last;      /* the last evaluation is done */
@@ -249,6 +245,18 @@ struct cpni_bytes *cpni_mvector_take(struct cpni_master_core *core, struct cpni_
 
 void cpni_msession_average(struct cpni_master_core *core, struct cpni_msession *session); /* what is due */
 void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update);
+void cpni_msession_sync(struct cpni_master_core *core, struct cpni_msession *session);
+void cpni_msession_sync_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update);
+void cpni_msession_gradient(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_gradient *msg);
+void cpni_msession_sweep(struct cpni_master_core *core, struct cpni_msession *session);
+void cpni_msession_sweep_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update);
+void cpni_msession_rank(struct cpni_msession *session); /* sweep: the best lane's weights are the outcome */
+/* average and sync: */
+struct cpni_bytes *cpni_msession_mean(struct cpni_master_core *core, const struct cpni_msession *session); /* NULL: no memory */
+struct cpni_mstored *cpni_mstored_place(struct cpni_master_core *core, struct cpni_msession *session); /* of the next; NULL: it has ended */
+void cpni_msession_learn(struct cpni_msession *session, const struct cpni_msg_update *update);
+void cpni_msession_finish(struct cpni_master_core *core, struct cpni_msession *session); /* after the last round */
+void cpni_msession_last(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update);
 bool cpni_msession_evaluates(const struct cpni_msession *session, uint64_t round); /* the common weights with which it begins */
 /* The figures of an UPDATE that evaluated the common weights. */
 void cpni_msession_evaluated(struct cpni_master_core *core, struct cpni_msession *session, struct cpni_mlane *lane,

@@ -162,9 +162,6 @@ static const char *trouble(const struct cpni_msg_session *msg, const struct cpni
     if (spec->mode != CPNI_MODE_SWEEP && msg->train_rows < spec->peers) {
         return "the dataset has fewer rows than the session has peers";
     }
-    if (spec->mode != CPNI_MODE_AVERAGE) {
-        return "this master knows mode average only";
-    }
     uint64_t points = 0;
     for (uint32_t i = 0; i < session->lane_count; i++) {
         points += cpni_session_lane(spec, i)->epochs;

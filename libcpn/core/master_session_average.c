@@ -100,7 +100,7 @@ static int count_in(struct cpni_master_core *core, struct cpni_mlane *lane, cons
     return rc;
 }
 
-static void learn(struct cpni_msession *session, const struct cpni_msg_update *update)
+void cpni_msession_learn(struct cpni_msession *session, const struct cpni_msg_update *update)
 {
     uint64_t loss = update->loss_micro < 1000000000 ? update->loss_micro : 1000000000; /* a thousand nats: no sum overflows */
     session->learned += update->samples;
@@ -127,7 +127,7 @@ void cpni_msession_evaluated(struct cpni_master_core *core, struct cpni_msession
     }
 }
 
-static void last_answer(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
+void cpni_msession_last(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
 {
     cpni_msession_evaluated(core, lane->session, lane, update);
     if (!core->out->failed) {
@@ -139,10 +139,6 @@ static void last_answer(struct cpni_master_core *core, struct cpni_mlane *lane, 
 void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
 {
     struct cpni_msession *session = lane->session;
-    if (update->round > session->rounds) {
-        last_answer(core, lane, update);
-        return;
-    }
     bool late = update->round != session->round + 1;
     int rc = late ? 0 : count_in(core, lane, update);
     cpni_mvector_drop(core, &lane->vector);
@@ -155,7 +151,7 @@ void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mla
         return;
     }
     if (!late) {
-        learn(session, update);
+        cpni_msession_learn(session, update);
     }
     cpni_msession_evaluated(core, session, lane, update);
     cpni_msession_fetch_state(core, lane, update);
@@ -170,7 +166,7 @@ void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mla
 
 /* ---- the end of a round ---- */
 
-static struct cpni_bytes *mean_of(struct cpni_master_core *core, const struct cpni_msession *session)
+struct cpni_bytes *cpni_msession_mean(struct cpni_master_core *core, const struct cpni_msession *session)
 {
     size_t size = session->values * sizeof(float);
     float *mean = cpni_malloc(size);
@@ -179,7 +175,7 @@ static struct cpni_bytes *mean_of(struct cpni_master_core *core, const struct cp
         cpni_free(mean);
         return NULL;
     }
-    if (session->sum_int8) {
+    if (session->sum_int8 && session->spec.mode == CPNI_MODE_AVERAGE) {
         const float *before = (const float *)(const void *)session->weights->data;
         for (uint64_t i = 0; i < session->values; i++) {
             mean[i] = before[i] + mean[i];
@@ -205,8 +201,8 @@ static void cut(struct cpni_master_core *core, struct cpni_msession *session)
     }
 }
 
-/* The place of the new weights among those that are kept; NULL: the session has ended for want of it. */
-static struct cpni_mstored *place(struct cpni_master_core *core, struct cpni_msession *session)
+/* The place of the new weights among those that are kept. */
+struct cpni_mstored *cpni_mstored_place(struct cpni_master_core *core, struct cpni_msession *session)
 {
     struct cpni_mstored *stored = &session->history[(session->round + 1) % CPNI_MSESSION_ROUNDS];
     if (stored->round != 0 && session->spec.quorum == 0) {
@@ -219,8 +215,8 @@ static struct cpni_mstored *place(struct cpni_master_core *core, struct cpni_mse
 
 static void end_round(struct cpni_master_core *core, struct cpni_msession *session)
 {
-    struct cpni_bytes *mean = mean_of(core, session);
-    struct cpni_mstored *stored = mean != NULL ? place(core, session) : NULL;
+    struct cpni_bytes *mean = cpni_msession_mean(core, session);
+    struct cpni_mstored *stored = mean != NULL ? cpni_mstored_place(core, session) : NULL;
     if (stored == NULL) {
         cpni_bytes_unref(mean);
         return;
@@ -244,10 +240,12 @@ static bool round_over(const struct cpni_master_core *core, const struct cpni_ms
 
 /* ---- what is due ---- */
 
-/* A checkpoint is due with the first round of each period that a lane does; where one was lost, with its next. */
+/* A checkpoint is due with the first round of each period that a lane does; where one was lost, with its next. Twice in the time that a
+ * replay may span at most, so that one may be on its way or lost. */
 static bool state_due(const struct cpni_mlane *lane, uint64_t round)
 {
     uint64_t every = lane->session->spec.checkpoint;
+    every = every < CPNI_SESSION_REPLAY_MAX / 2 ? every : CPNI_SESSION_REPLAY_MAX / 2;
     uint64_t last = lane->state_next.round > lane->state_kept.round ? lane->state_next.round : lane->state_kept.round;
     return round / every > last / every;
 }
@@ -272,12 +270,13 @@ static void train_lanes(struct cpni_master_core *core, struct cpni_msession *ses
     }
 }
 
-static void finish(struct cpni_master_core *core, struct cpni_msession *session)
+void cpni_msession_finish(struct cpni_master_core *core, struct cpni_msession *session)
 {
     cpni_msession_state(core, session, CPNI_SESSION_AGGREGATING);
     bool evaluated = session->evaluated_last || session->spec.validation_ppm == 0;
     if (!evaluated && session->lanes[0].peer != NULL) {
-        const struct cpni_mtrain train = { .round = session->rounds + 1, .weights = session->weights, .evaluate = true };
+        bool own = session->spec.mode == CPNI_MODE_SYNC; /* they are the common ones */
+        const struct cpni_mtrain train = { .round = session->rounds + 1, .weights = own ? NULL : session->weights, .evaluate = true };
         cpni_mlane_train(core, &session->lanes[0], &train);
     } else if (evaluated && cpni_msession_saved(session)) {
         cpni_msession_end(core, session, CPNI_SESSION_COMPLETED, 0, "%llu rounds", (unsigned long long)session->rounds);
@@ -298,7 +297,7 @@ void cpni_msession_average(struct cpni_master_core *core, struct cpni_msession *
         return;
     }
     if (session->round >= session->rounds) {
-        finish(core, session);
+        cpni_msession_finish(core, session);
     } else {
         train_lanes(core, session);
     }

@@ -28,7 +28,8 @@ void cpni_mlane_take(struct cpni_master_core *core, struct cpni_mlane *lane, boo
     if (tell) {
         cpni_mlane_untell(core, peer->node, lane);
     }
-    if (lane->training != 0 && !cpni_msession_over(session)) {
+    session->restart = session->restart || lane->training != 0 || lane->answered;
+    if (lane->training != 0 && !cpni_msession_over(session) && session->spec.mode != CPNI_MODE_SYNC) {
         session->repeated++;
         session->state_dirty = true;
         struct cpni_log_about about = cpni_msession_about(core, session, peer->node);
@@ -46,6 +47,10 @@ void cpni_mlane_take(struct cpni_master_core *core, struct cpni_mlane *lane, boo
     if (lane->state_next.ticket != 0 && core->out != NULL) { /* it goes with its node */
         cpni_transfer_cancel(core->transfer, lane->state_next.ticket, &core->now, core->out);
         lane->state_next = (struct cpni_mstored){ 0 };
+    }
+    if (session->spec.mode == CPNI_MODE_SWEEP && !lane->state_next.here && lane->committing == 0) {
+        cpni_mstored_drop(core, &lane->weights_next);
+        lane->round = lane->state_kept.round;
     }
     session->dirty = true;
 }
@@ -141,16 +146,20 @@ bool cpni_mlane_told(struct cpni_master_core *core, struct cpni_mlane *lane)
         core->out->failed = true;
         return false;
     }
+    msg.lane.round = lane->round;
     for (uint64_t round = from->round + 1; round <= lane->round; round++) {
         if (weights_before(session, round, &msg.lane.replay[msg.lane.replay_count])) {
             msg.lane.replay_count++;
         } else if (session->spec.quorum == 0) {
-            return false; /* with a quorum some rounds were not its own anyway */
+            return false; /* soon: they are on their way to the disk */
         }
+    }
+    if (msg.lane.replay_count != lane->round - from->round) { /* late for ever: from its checkpoint it joins the others where they are */
+        msg.lane.round = lane->round = from->round;
+        msg.lane.replay_count = 0;
     }
     msg.lane.session = session->id;
     msg.lane.lane = lane->number;
-    msg.lane.round = lane->round;
     msg.lane.state_round = from->round;
     msg.lane.state_root = from->root;
     msg.lane.state_size = from->size;
@@ -295,7 +304,15 @@ static void take_update(struct cpni_master_core *core, struct cpni_mlane *lane, 
         cpni_mlane_failed(core, lane, update->code, update->text);
         return;
     }
-    cpni_msession_average_update(core, lane, update);
+    if (lane->session->spec.mode == CPNI_MODE_SWEEP) {
+        cpni_msession_sweep_update(core, lane, update);
+    } else if (update->round > lane->session->rounds) {
+        cpni_msession_last(core, lane, update);
+    } else if (lane->session->spec.mode == CPNI_MODE_SYNC) {
+        cpni_msession_sync_update(core, lane, update);
+    } else {
+        cpni_msession_average_update(core, lane, update);
+    }
 }
 
 void cpni_msession_node(struct cpni_master_core *core, struct cpni_mconn *conn, struct cpni_mnode *node, const struct cpni_msg *msg)
@@ -324,6 +341,9 @@ void cpni_msession_node(struct cpni_master_core *core, struct cpni_mconn *conn, 
         cpni_mvector_piece(core, lane, &msg->piece);
     } else if (msg->type == CPNI_MSG_UPDATE && conn->bulk) {
         take_update(core, lane, &msg->update);
+    } else if (msg->type == CPNI_MSG_GRADIENT && conn->bulk) {
+        lane->session->dirty = true;
+        cpni_msession_gradient(core, lane, &msg->gradient);
     } else if (msg->type == CPNI_MSG_EPOCH) {
         cpni_mpoint_epoch(core, lane, &msg->epoch);
     }

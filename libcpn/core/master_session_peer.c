@@ -25,6 +25,17 @@ void cpni_mpeer_refuse(struct cpni_msession *session, const struct cpni_mnode *n
     }
 }
 
+/* The next process of the node may have what this one lacked. */
+static void forgive(struct cpni_msession *session, const struct cpni_mnode *node)
+{
+    for (uint32_t i = 0; i < session->refused_count; i++) {
+        if (session->refused[i] == node->number) {
+            session->refused[i] = session->refused[--session->refused_count];
+            return;
+        }
+    }
+}
+
 bool cpni_mpeer_eligible(const struct cpni_msession *session, const struct cpni_mnode *node)
 {
     char backend[sizeof session->spec.trainer + 8];
@@ -206,6 +217,10 @@ void cpni_msession_node_joined(struct cpni_master_core *core, struct cpni_mnode 
 void cpni_msession_node_left(struct cpni_master_core *core, struct cpni_mnode *node, const char *why)
 {
     struct cpni_mpeer *peer = node->peer;
+    struct cpni_msession *session;
+    for (session = core->sessions; session != NULL; session = session->hh.next) {
+        forgive(session, node);
+    }
     if (peer == NULL) {
         return;
     }

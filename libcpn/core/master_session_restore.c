@@ -159,6 +159,13 @@ static void resume(struct cpni_master_core *core, struct cpni_msession *session)
     for (uint32_t i = 0; i < session->lane_count && session->spec.mode != CPNI_MODE_SWEEP; i++) {
         session->lanes[i].round = session->round;
     }
+    for (uint32_t i = 0; i < session->lane_count && session->spec.halving; i++) {
+        const struct cpni_mlane *lane = &session->lanes[i];
+        session->rung = lane->state == CPNI_LANE_CUT && lane->state_kept.round > session->rung ? lane->state_kept.round : session->rung;
+    }
+    if (session->spec.mode == CPNI_MODE_SWEEP) {
+        cpni_msession_rank(session);
+    }
     struct cpni_log_about about = cpni_msession_about(core, session, NULL);
     cpni_log(core->out, CPNI_LOG_SESSION_RESTORED, &about, "%s goes on after round %llu of %llu", session->name,
              (unsigned long long)session->round, (unsigned long long)session->rounds);

@@ -309,6 +309,7 @@ static void lane_done(struct cpni_master_core *core, struct cpni_msession *sessi
         replace(core, &lane->state_kept, &lane->state_next);
         if (session->spec.mode == CPNI_MODE_SWEEP) {
             replace(core, &lane->weights_kept, &lane->weights_next);
+            cpni_msession_rank(session);
         } else {
             trim(core, session);
         }

@@ -244,25 +244,44 @@ static void a_master_that_dies_repeats_a_round_at_most(void **state)
             break;
         }
         const struct cpn_id session = an_id(77);
-        n.t[0].up = n.t[1].up = false;
-        memset(n.t[0].due, 0, sizeof n.t[0].due);
-        memset(n.t[1].due, 0, sizeof n.t[1].due);
-        master_again(&n);
-        user_up(&n);
-        trainer_up(&n, 0, 0, &session);
-        trainer_up(&n, 1, 0, &session);
+        master_dies(&n, &session);
         assert_true(look(&n)->round + 1 >= before);
-        tick(&n.f, 4 * SECOND); /* the settling time is over */
-        take_sends(&n);
-        for (unsigned i = 0; i < 2; i++) { /* they were not silent */
-            trainer_up(&n, i, 0, &session);
-        }
         train_on(&n, 1000);
         assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
         assert_true(n.outcome[0] == expected(8, 0.5f));
         all_released(&n);
         network_close(&n);
     }
+}
+
+static void a_straggler_is_cut_and_its_late_update_ignored(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 3);
+    start(&n, "mode average\ntrainer dnn\npeers 3\nlocal-steps 10\ncheckpoint 3\nquorum 2\nlane batch=10,epochs=2\n");
+    assert_false(look(&n)->reproducible);
+    n.t[2].silent = true; /* it trains, and is slow */
+    train_on(&n, 10);
+    assert_int_equal(look(&n)->round, 0);
+    tick(&n.f, 2 * SECOND);
+    take_sends(&n);
+    assert_true(logged(&n.f, "CPN-SESSION-LATE"));
+    pump(&n);
+    train_on(&n, 1);
+    assert_int_equal(look(&n)->round, 1);
+    n.t[2].silent = false;
+    train_on(&n, 1000);
+    const struct cpni_rec_SESSION *row = look(&n);
+    for (unsigned i = 0; i < 30 && row->state != CPNI_SESSION_COMPLETED; i++) {
+        seconds(&n, 1);
+        train_on(&n, 1000);
+        row = look(&n);
+    }
+    assert_int_equal(row->state, CPNI_SESSION_COMPLETED);
+    assert_non_null(strstr(n.why, "quorum"));
+    all_released(&n);
+    network_close(&n);
 }
 
 static void a_store_that_fails_is_asked_again(void **state)
@@ -275,13 +294,7 @@ static void a_store_that_fails_is_asked_again(void **state)
     n.cut_replies = 3;
     for (unsigned i = 0; i < 20; i++) {
         train_on(&n, 1000);
-        for (unsigned j = 0; j < 2; j++) {
-            struct cpni_msg beat = { .type = CPNI_MSG_BEAT };
-            do_step(&n, &n.t[j].control, beat);
-        }
-        do_step(&n, &n.user, (struct cpni_msg){ .type = CPNI_MSG_BEAT });
-        tick(&n.f, SECOND);
-        take_sends(&n);
+        seconds(&n, 1);
     }
     assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
     assert_true(n.outcome[0] == expected(8, 0.5f));
@@ -302,6 +315,7 @@ int main(void)
         cmocka_unit_test(divergence_ends_it_a_crash_does_not),
         cmocka_unit_test(a_full_disk_at_a_peer_gets_another_peer),
         cmocka_unit_test(a_master_that_dies_repeats_a_round_at_most),
+        cmocka_unit_test(a_straggler_is_cut_and_its_late_update_ignored),
         cmocka_unit_test(a_store_that_fails_is_asked_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,8 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* A master's core with training sessions: a store and a disk that answer at once (or when told to), and workers that train by a rule of
- * their own: round k of lane l with weights w gives w + k + l in every value, exactly. So a test knows what the weights must be. */
+ * their own: round k of lane l with weights w gives w + k + l in every value, exactly; in sync mode step s of lane l has the gradient
+ * l + s, and is added. So a test knows what the weights must be. */
 #ifndef SESSION_FIXTURE_H
 #define SESSION_FIXTURE_H
 
@@ -19,10 +20,12 @@ struct trainer { /* a node, and what it was told */
     bool silent; /* answers nothing */
     unsigned delay; /* turns until it answers a TRAIN */
     struct cpni_msg_train train[8]; /* by lane */
-    float weights[8][VALUES];
+    float weights[8][VALUES], mean[VALUES];
     bool own[8]; /* it goes on from its own weights */
     unsigned due[8]; /* turns left; 0: nothing to do */
     uint64_t rounds[8]; /* completed */
+    uint64_t step[8];   /* sync: complete ones of the round */
+    bool waits[8];      /* sync: for the mean of the next */
     unsigned enables, lanes, unlanes, stops, trains;
     struct cpni_msg_lane lane[8]; /* as told last; replay is not kept */
     unsigned replays[8];
@@ -48,6 +51,9 @@ struct network {
     char refused_text[512];
     struct cpni_rec_SESSION row; /* its texts are gone, but for */
     char text[512], why[512];
+    char mode; /* 'a'verage, 's'ync, s'w'eep */
+    uint64_t steps; /* sync: of a round */
+    unsigned lanes; /* sync */
     unsigned seed; /* of the order of answers */
     int answer_code; /* of the next answer of a trainer, once */
     uint64_t answer_round;
@@ -97,9 +103,21 @@ static inline struct trainer *trainer_of(struct network *n, uint64_t conn)
     return NULL;
 }
 
+/* What a restored lane has: in sync all have the same, in a sweep each its own. */
+static inline float restored(const struct network *n, uint32_t lane, uint64_t round)
+{
+    float value = 0;
+    for (uint64_t r = 1; r <= round; r++) {
+        for (uint64_t s = 1; n->mode == 's' && s <= n->steps; s++) {
+            value += (float)s + (float)(n->lanes - 1) / 2;
+        }
+        value += n->mode == 'w' ? (float)r + (float)lane : 0;
+    }
+    return value;
+}
+
 static inline void take_trainer(struct network *n, struct trainer *t, const struct cpni_msg *msg, struct cpni_msg *answer)
 {
-    (void)n;
     switch (msg->type) {
     case CPNI_MSG_ENABLE:
         t->enables++;
@@ -113,7 +131,25 @@ static inline void take_trainer(struct network *n, struct trainer *t, const stru
         t->lanes++;
         t->lane[msg->lane.lane] = msg->lane;
         t->replays[msg->lane.lane] = msg->lane.replay_count;
+        if (n->mode != 'a' && (t->rounds[msg->lane.lane] != msg->lane.round || t->step[msg->lane.lane] != 0 || msg->lane.round == 0)) {
+            for (unsigned i = 0; i < VALUES; i++) {
+                t->weights[msg->lane.lane][i] = restored(n, msg->lane.lane, msg->lane.round);
+            }
+        }
         t->rounds[msg->lane.lane] = msg->lane.round;
+        t->step[msg->lane.lane] = 0;
+        t->due[msg->lane.lane] = 0;
+        break;
+    case CPNI_MSG_GRADIENT:
+        if (t->waits[msg->gradient.lane] && msg->gradient.step == t->step[msg->gradient.lane] + 1 &&
+            msg->gradient.round == t->train[msg->gradient.lane].round) {
+            for (unsigned i = 0; i < VALUES; i++) {
+                t->weights[msg->gradient.lane][i] += t->mean[i];
+            }
+            t->step[msg->gradient.lane]++;
+            t->waits[msg->gradient.lane] = false;
+            t->due[msg->gradient.lane] = 1;
+        }
         break;
     case CPNI_MSG_UNLANE:
         t->unlanes++;
@@ -125,7 +161,7 @@ static inline void take_trainer(struct network *n, struct trainer *t, const stru
         break;
     case CPNI_MSG_PIECE:
         assert_int_equal(msg->piece.total, sizeof t->weights[0]);
-        memcpy(t->weights[msg->piece.lane], msg->piece.data->data, sizeof t->weights[0]);
+        memcpy(n->mode == 's' ? t->mean : t->weights[msg->piece.lane], msg->piece.data->data, sizeof t->mean);
         break;
     case CPNI_MSG_TRAIN:
         t->trains++;
@@ -236,15 +272,40 @@ static inline void disk_answers(struct network *n)
     }
 }
 
+/* sync: a trainer says its next gradient. */
+static inline void answer_step(struct network *n, struct trainer *t, uint32_t lane)
+{
+    const struct cpni_msg_train train = t->train[lane];
+    struct cpni_msg msgs[2] = { { .type = CPNI_MSG_PIECE }, { .type = CPNI_MSG_GRADIENT } };
+    float gradient[VALUES];
+    for (unsigned i = 0; i < VALUES; i++) {
+        gradient[i] = (float)(t->step[lane] + 1) + (float)lane;
+    }
+    struct cpni_bytes *bytes = cpni_bytes_copy(gradient, sizeof gradient);
+    msgs[0].piece = (struct cpni_msg_piece){ .session = train.session, .lane = lane, .round = train.round, .total = bytes->size, .data = bytes };
+    msgs[1].gradient = (struct cpni_msg_gradient){ .session = train.session, .lane = lane, .round = train.round, .step = t->step[lane] + 1,
+        .samples = 10, .bytes = bytes->size };
+    t->due[lane] = 0;
+    t->waits[lane] = true;
+    say_many(&n->f, &t->bulk, msgs, 2);
+    take_sends(n);
+    cpni_bytes_unref(bytes);
+}
+
 /* A trainer ends a round. */
 static inline void answer_train(struct network *n, struct trainer *t, uint32_t lane)
 {
     const struct cpni_msg_train train = t->train[lane];
+    if (train.exchange && t->step[lane] < train.steps) {
+        answer_step(n, t, lane);
+        return;
+    }
     struct cpni_msg msgs[2] = { { .type = CPNI_MSG_PIECE }, { .type = CPNI_MSG_UPDATE } };
-    if (t->own[lane] && train.round == 1) {
+    t->step[lane] = 0;
+    if (t->own[lane] && train.round == 1 && !train.exchange) {
         memset(t->weights[lane], 0, sizeof t->weights[lane]);
     }
-    for (unsigned i = 0; train.steps != 0 && i < VALUES; i++) {
+    for (unsigned i = 0; train.steps != 0 && !train.exchange && i < VALUES; i++) {
         t->weights[lane][i] += (float)train.round + (float)lane;
     }
     struct cpni_bytes *bytes = cpni_bytes_copy(t->weights[lane], sizeof t->weights[lane]);
@@ -263,7 +324,7 @@ static inline void answer_train(struct network *n, struct trainer *t, uint32_t l
     msgs[1].update.correct = train.steps * 5;
     if (train.evaluate) {
         msgs[1].update.tested = 100;
-        msgs[1].update.tested_correct = 50 + (train.round < 50 ? train.round : 50);
+        msgs[1].update.tested_correct = n->mode == 'w' ? 20 + (lane * 7 + train.round) % 60 : 50 + (train.round < 50 ? train.round : 50);
         msgs[1].update.tested_loss_micro = 1000000 - train.round;
     }
     if (train.state) {
@@ -449,6 +510,40 @@ static inline void master_again(struct network *n)
     }
 }
 
+/* Time passes, and nobody is silent. */
+static inline void seconds(struct network *n, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        for (unsigned j = 0; j < n->count; j++) {
+            if (n->t[j].up) {
+                do_step(n, &n->t[j].control, (struct cpni_msg){ .type = CPNI_MSG_BEAT });
+            }
+        }
+        do_step(n, &n->user, (struct cpni_msg){ .type = CPNI_MSG_BEAT });
+        tick(&n->f, SECOND);
+        take_sends(n);
+    }
+}
+
+/* It dies and comes back; its nodes come back to it. */
+static inline void master_dies(struct network *n, const struct cpn_id *session)
+{
+    bool was_up[TRAINERS] = { false };
+    for (unsigned i = 0; i < n->count; i++) {
+        was_up[i] = n->t[i].up;
+        n->t[i].up = false;
+        memset(n->t[i].due, 0, sizeof n->t[i].due);
+    }
+    master_again(n);
+    user_up(n);
+    for (unsigned i = 0; i < n->count; i++) {
+        if (was_up[i]) {
+            trainer_up(n, i, 0, session);
+        }
+    }
+    seconds(n, 4);
+}
+
 /* ---- sessions ---- */
 
 static inline struct cpni_msg session_of(const char *spec, struct cpni_bytes **bytes)
@@ -472,6 +567,7 @@ static inline struct cpni_msg session_of(const char *spec, struct cpni_bytes **b
 
 static inline void start(struct network *n, const char *spec)
 {
+    n->mode = strstr(spec, "mode sweep") != NULL ? 'w' : strstr(spec, "mode sync") != NULL ? 's' : 'a';
     struct cpni_bytes *bytes;
     struct cpni_msg msg = session_of(spec, &bytes);
     do_step(n, &n->user, msg);
