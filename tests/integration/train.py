@@ -16,7 +16,7 @@ CLASSES = ("red", "green", "blue")
 OVER = ("completed", "failed", "stopped")
 # Long enough to be disturbed in the middle: some seconds in some hundred rounds.
 LONG = ("--set", "hidden=128:64,batch=8,epochs=120,lr=1e-3", "--local-steps", "40", "--checkpoint", "5")
-SHORT = ("--set", "hidden=16,batch=16,epochs=5,lr=1e-2", "--local-steps", "10", "--checkpoint", "2")
+SHORT = ("--set", "hidden=16,batch=16,epochs=5,lr=1e-2", "--local-steps", "10")
 
 
 def sample(dice, label):
@@ -100,9 +100,13 @@ class TrainTest(NetworkTest):
         self.check_points(report, lanes, epochs)
         return session["weights"]
 
+    undisturbed_weights = None
+
     def undisturbed(self):
-        """The weights that LONG comes to when nothing happens."""
-        return self.check_good(self.train("--peers", "2", *LONG), 120)
+        """The weights that LONG comes to when nothing happens: the same in every network of this machine."""
+        if TrainTest.undisturbed_weights is None:
+            TrainTest.undisturbed_weights = self.check_good(self.train("--peers", "2", *LONG), 120)
+        return TrainTest.undisturbed_weights
 
 
 class Modes(TrainTest):
@@ -123,33 +127,11 @@ class Modes(TrainTest):
         listed = self.network.json("sessions")
         self.assertEqual([s["id"] for s in listed], [r["session"]["id"] for r in (other, again, first)])
 
-    def test_int8_and_sync(self):
+    def test_int8_is_reproducible(self):
         self.start_workers("w1", "w2")
-        for extra in (("--int8",), ("--mode", "sync")):
-            first = self.train("--peers", "2", *SHORT, *extra)
-            again = self.train("--peers", "2", *SHORT, *extra)
-            self.assertEqual(self.check_good(first, 5), again["session"]["weights"], extra)
-
-    def test_sweep_with_one_that_diverges(self):
-        self.start_workers("w1", "w2")
-        report = self.train("--peers", "2", "--set", "hidden=16,batch=16,epochs=4", "--peer", "lr=1e30,optimizer=sgd",
-                            "--peer", "lr=1e-2", "--peer", "lr=1e-3")
-        self.assertEqual([lane["state"] for lane in report["lanes"]], ["failed", "completed", "completed"])
-        self.assertIn("diverged", report["lanes"][0]["text"])
-        self.assertIn(report["session"]["best"], (1, 2))
-        self.check_good(report, 4, lanes=(1, 2))
-        self.check_released("w1", "w2")
-
-    def test_halving_cuts_the_worse_half(self):
-        self.start_workers("w1", "w2")
-        report = self.train("--peers", "2", "--set", "hidden=16,batch=16,epochs=4", "--sweep", "lr=1e-6,1e-2", "--sweep",
-                            "seed=1,2", "--halving")
-        states = [lane["state"] for lane in report["lanes"]]
-        self.assertEqual((len(states), states.count("cut"), states.count("completed")), (4, 3, 1), states)
-        best = report["session"]["best"]
-        self.assertEqual(states[best], "completed")
-        self.assertIn("lr=0.01", report["lanes"][best]["settings"])
-        self.check_good(report, 4, lanes=(best,))
+        first = self.train("--peers", "2", *SHORT, "--int8")
+        again = self.train("--peers", "2", *SHORT, "--int8")
+        self.assertEqual(self.check_good(first, 5), again["session"]["weights"])
 
 
 class Refused(TrainTest):
@@ -237,6 +219,38 @@ class Faults(TrainTest):
         process.communicate()
         self.check_good(self.watch(session), 120)
 
+    def test_everything_dies(self):
+        workers = self.start_workers("w1", "w2", "w3")
+        weights = self.undisturbed()
+        session = self.start("--peers", "2", *LONG)
+        for step in range(6):
+            report = self.reach(session, 25 * (step + 1))
+            names = self.working(report)
+            name = names[step % len(names)]
+            if step % 3 == 0:
+                workers[name].kill()
+                workers[name] = self.network.start_worker(name, wait=False)
+            elif step % 3 == 1:
+                for pid in runners(workers[name]):
+                    os.kill(pid, signal.SIGKILL)
+            else:
+                self.network.master.kill()
+                self.network.start_master()
+        self.assertEqual(self.check_good(self.watch(session), 120), weights)
+        self.check_released("w1", "w2", "w3")
+
+    def test_orderly_ends_of_worker_and_master(self):
+        workers = self.start_workers("w1", "w2")
+        weights = self.undisturbed()
+        session = self.start("--peers", "2", *LONG)
+        self.reach(session, 7)
+        self.assertEqual(workers["w2"].kill(signal.SIGTERM), 0)
+        self.reach(session, 20)
+        self.assertEqual(self.network.master.kill(signal.SIGTERM), 0)
+        self.network.start_master()
+        self.assertEqual(self.check_good(self.watch(session), 120), weights)
+        self.check_released("w1")
+
     def test_stop(self):
         self.network.push_echo()
         self.start_workers("w1", "w2")
@@ -274,7 +288,7 @@ class Faults(TrainTest):
         self.check_good(report, 5)
         self.assertEqual(self.working(report) or ["w1"], ["w1"])
         lost = self.network.events("CPN-SESSION-PEER-LOST")
-        self.assertTrue(lost and any("space" in event["text"] for event in lost), lost)
+        self.assertTrue(lost and all("w2" == event["node"] and "quota" in event["text"] for event in lost), lost)
         self.check_released("w1", "w2")
 
     def test_straggler_is_cut(self):
@@ -299,8 +313,27 @@ class Faults(TrainTest):
 
 
 class Outcome(TrainTest):
+    def test_what_others_may(self):
+        network = self.network
+        ann = network.path("ann")
+        network.ok("join", network.user_line, context=ann)
+        self.start_workers("w1")
+        session = self.start("--peers", "1", *LONG)
+        for args in (("stop", session), ("export", session, "-o", network.path("m.onnx"))):
+            done = network.cpn("sessions", *args, context=ann)
+            self.assertNotEqual(done.returncode, 0, args)
+            self.one_line(done.stderr, "cpn sessions")
+        done = network.cpn("sessions", "watch", session, "--json", context=ann)  # anybody may look
+        self.assertEqual(json.loads(done.stdout.splitlines()[-1])["session"]["state"], "completed", done.stderr)
+        done = network.cpn("train", "--csv", self.table, "--label", "colour", *SHORT, "--publish", "colours", context=ann)
+        self.assertNotEqual(done.returncode, 0)  # the outcome is kept, and who may publish is said
+        self.assertIn("publish", done.stderr)
+        self.assertEqual(network.json("sessions")[0]["state"], "completed")
+
     def test_published_model_predicts_rows(self):
         self.start_workers("w1", "w2")
+        if not any(backend.startswith("opencv.dnn") for backend in self.network.json("nodes")[0]["backends"]):
+            self.skipTest("built without OpenCV's dnn")
         plot = self.network.path("curve.svg")
         done = self.network.ok("train", "--csv", self.table, "--label", "colour", "--peers", "2", *SHORT, "--publish", "colours",
                                "--plot", plot)
@@ -313,7 +346,7 @@ class Outcome(TrainTest):
         with open(labelled, encoding="utf-8", newline="") as file:
             found = list(csv.DictReader(file))
         self.assertEqual(len(found), 300)
-        right = sum(row["prediction"] == label for row, label in zip(found, wanted))
+        right = sum(row["label"] == label for row, label in zip(found, wanted))
         self.assertGreater(right, 270)
 
     def test_history_and_export(self):
