@@ -110,7 +110,8 @@ static int tell(struct labelling *table, int64_t started_ms)
     }
     if (table->fatal != 0) {
         text_clean(table->fatal_detail);
-        fprintf(stderr, "cpn predict: %s: %s\n", table->path,
+        bool about_table = table->fatal == CPN_EBADINPUT || table->fatal == CPN_EINVAL;
+        fprintf(stderr, "cpn predict: %s%s%s\n", about_table ? table->path : "", about_table ? ": " : "",
                 *table->fatal_detail != 0 ? table->fatal_detail : cpn_strerror(table->fatal));
     }
     if (!table->options->cli->json || interrupted) {
