@@ -27,7 +27,7 @@ static void print_json(const struct cpn_model_info *models, size_t count)
 static void print_table(const struct cpn_model_info *models, size_t count)
 {
     static const char *const titles[]
-        = { "MODEL", "BACKEND", "SIZE", "ADDED", "BY", "READY", "PREPARING", "FAILED", "WHY", NULL };
+        = { "MODEL", "BACKEND", ">SIZE", "ADDED", "BY", ">READY", ">PREPARING", ">FAILED", "WHY", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {

@@ -53,7 +53,7 @@ static void models_text(const struct cpn_node_info *node, char *text, size_t roo
 
 static void print_state(const struct cpn_node_info *nodes, size_t count)
 {
-    static const char *const titles[] = { "NODE", "STATE", "SLOTS", "BUSY", "QUEUED", "CORES", "MEMORY", "USED", "GPU", "MODELS", NULL };
+    static const char *const titles[] = { "NODE", "STATE", ">SLOTS", ">BUSY", ">QUEUED", ">CORES", ">MEMORY", ">USED", "GPU", "MODELS", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {
@@ -78,7 +78,7 @@ static void print_state(const struct cpn_node_info *nodes, size_t count)
 static void print_stats(const struct cpn_node_info *nodes, size_t count)
 {
     static const char *const titles[]
-        = { "NODE", "STATE", "FIRST JOIN", "LAST SEEN", "TASKS", "FAILED", "BUSY", "IN", "OUT", "JOINS", "LOSSES", NULL };
+        = { "NODE", "STATE", "FIRST JOIN", "LAST SEEN", ">TASKS", ">FAILED", ">BUSY", ">IN", ">OUT", ">JOINS", ">LOSSES", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {

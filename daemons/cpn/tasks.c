@@ -27,7 +27,7 @@ static void print_json(const struct cpn_task_info *tasks, size_t count)
 static void print_table(const struct cpn_task_info *tasks, size_t count)
 {
     static const char *const titles[]
-        = { "TASK", "MODEL", "STATE", "NODE", "ATTEMPT", "AGE", "SIZE", "USER", "INPUT", "WHY", NULL };
+        = { "TASK", "MODEL", "STATE", "NODE", ">ATTEMPT", ">AGE", ">SIZE", "USER", "INPUT", "WHY", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {

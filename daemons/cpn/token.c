@@ -89,7 +89,7 @@ static void list_json(const struct cpn_token_info *tokens, size_t count)
 
 static void list_table(const struct cpn_token_info *tokens, size_t count)
 {
-    static const char *const titles[] = { "KEY", "ROLE", "NAME", "EXPIRES", "USES LEFT", "REVOKED", NULL };
+    static const char *const titles[] = { "KEY", "ROLE", "NAME", "EXPIRES", ">USES LEFT", "REVOKED", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {

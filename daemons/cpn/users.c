@@ -25,7 +25,7 @@ static void print_json(const struct cpn_user_info *users, size_t count)
 
 static void print_state(const struct cpn_user_info *users, size_t count)
 {
-    static const char *const titles[] = { "USER", "ROLE", "PUBLISH", "CONNECTED", "LAST SEEN", "KEY", NULL };
+    static const char *const titles[] = { "USER", "ROLE", "PUBLISH", ">CONNECTED", "LAST SEEN", "KEY", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {
@@ -44,7 +44,7 @@ static void print_state(const struct cpn_user_info *users, size_t count)
 static void print_stats(const struct cpn_user_info *users, size_t count)
 {
     static const char *const titles[]
-        = { "USER", "ROLE", "FIRST JOIN", "LAST SEEN", "TASKS", "FAILED", "BUSY", "IN", "OUT", NULL };
+        = { "USER", "ROLE", "FIRST JOIN", "LAST SEEN", ">TASKS", ">FAILED", ">BUSY", ">IN", ">OUT", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {
