@@ -241,18 +241,18 @@ static void added(struct cpni_master_core *core, struct cpni_msession *session, 
     } else {
         cpni_msession_end(core, session, CPNI_SESSION_FAILED, commit->status == CPNI_REJECTED ? commit->code : CPN_EIO,
                           "the master's store did not take the session%s%s", commit->text[0] != 0 ? ": " : "", commit->text);
-        session->state_dirty = false;
-        session->end_committed = true;
+        session->added = session->state_dirty = commit->status == CPNI_UNKNOWN; /* it may be there, and must not stay there unended */
+        session->end_committed = !session->added;
     }
 }
 
 static void state_done(struct cpni_master_core *core, struct cpni_msession *session, const struct cpni_commit *commit)
 {
     session->state_ticket = 0;
-    if (commit->status != CPNI_COMMITTED) {
+    if (commit->status == CPNI_UNKNOWN) {
         session->state_dirty = true;
         session->dirty = false; /* not at once: the store has just failed */
-    } else if (!session->state_dirty && cpni_msession_over(session)) {
+    } else if (!session->state_dirty && cpni_msession_over(session)) { /* also of one that the store never took */
         session->end_committed = true;
         cpni_msession_tell_end(core, session);
     }

@@ -160,6 +160,7 @@ void cpni_worker_core_free(struct cpni_worker_core *core)
         cpni_worker_drop(core, attempt, &nowhere);
     }
     cpni_worker_leave_all(core, "", &nowhere);
+    cpni_worker_drop_strays(core, &nowhere);
     cpni_vector_clear(&core->pieces);
     cpni_worker_forget_models(core);
     cpni_keep_free(&core->keep);
@@ -372,8 +373,8 @@ static void handle(struct cpni_worker_core *core, const struct cpni_event *event
     case CPNI_EV_DISK:
         if (cpni_transfer_owns(event->disk.ticket)) {
             cpni_transfer_disk(core->transfer, &event->disk, &core->now, actions);
-        } else if (!cpni_worker_checkpoint(core, &event->disk, actions)) {
-            cpni_worker_imported(core, &event->disk, actions);
+        } else if (!cpni_worker_checkpoint(core, &event->disk, actions) && !cpni_worker_imported(core, &event->disk, actions)) {
+            cpni_worker_stray(core, &event->disk, actions);
         }
         break;
     case CPNI_EV_TRAINER:
@@ -410,6 +411,7 @@ int cpni_worker_core_step(struct cpni_worker_core *core, const struct cpni_event
     handle(core, event, actions);
     cpni_transfer_tick(core->transfer, now, actions);
     outcomes(core, actions);
+    cpni_worker_drop_strays(core, actions);
     cpni_worker_timeouts(core, actions);
     cpni_worker_place(core, actions);
     cpni_worker_progress(core, actions);

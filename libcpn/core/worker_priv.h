@@ -121,6 +121,7 @@ struct cpni_worker_core {
     struct cpni_train_session *sessions; /* that this node is locked to, in the order in which they came */
     struct cpni_vector_in pieces;        /* on the bulk connection */
     uint64_t bulk_life;                  /* 1 and up: grows when it breaks */
+    struct cpni_train_checkpoint *strays; /* stored for lanes that were gone by then */
     struct cpn_hash spare;               /* the last dataset of no session, kept for the next one; zero: none */
     unsigned stops; /* 1: draining, 2: at once */
     bool returning;
@@ -150,7 +151,7 @@ void cpni_worker_drop_input(struct cpni_worker_core *core, struct cpni_attempt *
 
 /* worker_result.c */
 void cpni_worker_finished(struct cpni_worker_core *core, const struct cpni_event_finished *event, struct cpni_actions *actions);
-void cpni_worker_imported(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions);
+bool cpni_worker_imported(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions);
 /* A result without a run: the attempt ends here. */
 void cpni_worker_conclude(struct cpni_worker_core *core, struct cpni_attempt *attempt, int code, enum cpni_failure failure,
                           const char *text, struct cpni_actions *actions);
@@ -186,6 +187,9 @@ void cpni_worker_dataset(struct cpni_worker_core *core, const struct cpni_transf
 void cpni_worker_restore(struct cpni_worker_core *core, const struct cpni_transfer_outcome *outcome, struct cpni_actions *actions);
 /* True: the answer was for a lane's state. */
 bool cpni_worker_checkpoint(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions);
+/* An import that nobody waits for any more; and the end of all such. */
+void cpni_worker_stray(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions);
+void cpni_worker_drop_strays(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_taken(struct cpni_worker_core *core, const struct cpn_hash *root, struct cpni_actions *actions); /* RECEIVED */
 void cpni_worker_tell_epochs(struct cpni_worker_core *core, struct cpni_actions *actions);
 int cpni_worker_list_sessions(struct cpni_worker_core *core, struct cpni_rec_TEXT **out, uint32_t *out_count, struct cpni_actions *actions);

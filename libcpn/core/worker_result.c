@@ -180,25 +180,26 @@ void cpni_worker_finished(struct cpni_worker_core *core, const struct cpni_event
     }
 }
 
-void cpni_worker_imported(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions)
+bool cpni_worker_imported(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions)
 {
     struct cpni_attempt *attempt = cpni_worker_attempt(core, event->ticket);
     if (attempt == NULL || attempt->state != CPNI_ATTEMPT_IMPORTING) {
-        return;
+        return false;
     }
     if (event->code == CPN_EBUSY) { /* the disk's queue was full; its other answers make room */
         import_image(core, attempt, actions);
-        return;
+        return true;
     }
     int rc = event->code != 0 ? event->code : cpni_keep_use(&core->keep, &event->root);
     if (rc < 0) {
         cpni_worker_give_back(core, attempt, rc, event->text != NULL && rc == event->code ? event->text : cpn_strerror(rc), actions);
-        return;
+        return true;
     }
     cpni_bytes_unref(attempt->result.image);
     attempt->result.image = NULL;
     attempt->result.image_root = event->root;
     done(core, attempt, actions);
+    return true;
 }
 
 uint32_t cpni_worker_credit(const struct cpni_worker_core *core)

@@ -328,6 +328,36 @@ bool cpni_worker_checkpoint(struct cpni_worker_core *core, const struct cpni_eve
     return lane != NULL;
 }
 
+void cpni_worker_stray(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions)
+{
+    struct cpni_train_checkpoint *stray = event->code == 0 ? cpni_calloc(1, sizeof *stray) : NULL;
+    if (stray == NULL || cpni_keep_use(&core->keep, &event->root) < 0) {
+        cpni_free(stray); /* then it takes up space until the next start */
+        actions->failed = actions->failed || event->code == 0;
+        return;
+    }
+    stray->root = event->root;
+    DL_APPEND(core->strays, stray);
+}
+
+/* Not while something is being stored: it may be the same bytes, and its removal would come after that. */
+void cpni_worker_drop_strays(struct cpni_worker_core *core, struct cpni_actions *actions)
+{
+    struct cpni_train_checkpoint *stray, *next;
+    for (const struct cpni_train_session *session = core->sessions; core->strays != NULL && session != NULL; session = session->hh.next) {
+        for (const struct cpni_train_lane *lane = session->lanes; lane != NULL; lane = lane->hh.next) {
+            if (lane->import != 0) {
+                return;
+            }
+        }
+    }
+    DL_FOREACH_SAFE(core->strays, stray, next) {
+        cpni_keep_drop(&core->keep, &stray->root, actions);
+        DL_DELETE(core->strays, stray);
+        cpni_free(stray);
+    }
+}
+
 void cpni_worker_taken(struct cpni_worker_core *core, const struct cpn_hash *root, struct cpni_actions *actions)
 {
     struct cpni_train_session *session, *after;

@@ -219,12 +219,15 @@ void disk_copy(struct disk *to, const struct disk *from)
     }
 }
 
-size_t disk_spooled(const struct disk *disk, char text[CPN_KEY_TEXT])
+size_t disk_spooled(struct sim *sim, const struct disk *disk, char text[CPN_KEY_TEXT])
 {
     size_t count = 0;
+    bool spare = false;
     struct blob *blob, *next;
     HASH_ITER(hh, disk->blobs, blob, next) {
-        if (blob->spool) {
+        if (blob->spool && !spare && session_has_dataset(sim, &blob->root)) {
+            spare = true;
+        } else if (blob->spool) {
             cpn_hash_text(&blob->root, text);
             count++;
         }

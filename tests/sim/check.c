@@ -48,6 +48,8 @@ struct watched { /* a node as the master was told of it */
     int64_t heard_us;
     uint32_t credit_tasks, outstanding;
     bool left;
+    bool locked; /* ENABLE was said, and no STOP since */
+    struct cpn_id session;
 };
 
 struct check {
@@ -151,6 +153,7 @@ static void node_says(struct sim *sim, const struct place *place, const struct c
         if (msg->hello.channel == CPNI_CHANNEL_CONTROL) {
             node->credit_tasks = msg->hello.credit_tasks;
             node->left = false;
+            node->locked = false;
             node_over(sim, place, &msg->hello);
         }
         break;
@@ -163,8 +166,12 @@ static void node_says(struct sim *sim, const struct place *place, const struct c
     case CPNI_MSG_RETURN:
         attempt_over(sim, place, &msg->handback.task, msg->handback.attempt);
         break;
+    case CPNI_MSG_ENABLED:
+        node->locked = node->locked && msg->enabled.code == 0;
+        break;
     case CPNI_MSG_BYE:
         node->left = true;
+        node->locked = false;
         break;
     default:
         break;
@@ -219,9 +226,29 @@ static bool excused(struct sim *sim, const struct lease *lease, const struct tas
            sim->now_us - node->heard_us >= gone_ms * MS - 50 * MS;
 }
 
+/* A node is in one session at a time, and has no tasks meanwhile. */
+static void enabled(struct sim *sim, struct place *place, const struct cpni_msg_enable *msg)
+{
+    struct watched *node = watched(sim, place);
+    if (node->locked && memcmp(&node->session, &msg->session, sizeof msg->session) != 0) {
+        check_fail(sim, "%s is taken for a session while it is locked to another", place->name);
+    }
+    node->locked = true;
+    node->session = msg->session;
+}
+
+static void released(struct sim *sim, struct place *place, const struct cpni_msg_stop *msg)
+{
+    struct watched *node = watched(sim, place);
+    node->locked = node->locked && memcmp(&node->session, &msg->session, sizeof msg->session) != 0;
+}
+
 static void placed(struct proc *proc, const struct cpni_msg_task *msg, struct place *place)
 {
     struct sim *sim = proc->sim;
+    if (watched(sim, place)->locked) {
+        check_fail(sim, "%s is given a task while it is locked to a session", place->name);
+    }
     struct task *task = task_find(sim, &msg->task);
     char id[CPN_ID_TEXT];
     cpn_id_text(&msg->task, id);
@@ -319,6 +346,10 @@ void check_actions(struct proc *proc, const struct cpni_event *event, size_t fro
             placed(proc, &action->send.msg.task, place);
         } else if (action->send.msg.type == CPNI_MSG_CANCEL && proc->kind == KIND_MASTER) {
             attempt_over(proc->sim, place, &action->send.msg.cancel.task, action->send.msg.cancel.attempt);
+        } else if (action->send.msg.type == CPNI_MSG_ENABLE) {
+            enabled(proc->sim, place, &action->send.msg.enable);
+        } else if (action->send.msg.type == CPNI_MSG_STOP && proc->kind == KIND_MASTER) {
+            released(proc->sim, place, &action->send.msg.stop);
         } else if (action->send.msg.type == CPNI_MSG_CHUNK) {
             chunk_sent(proc->sim, place, &action->send.msg.chunk);
         }
@@ -440,7 +471,7 @@ static void check_spools(struct sim *sim)
 {
     for (size_t i = 0; i < sim->place_count; i++) {
         char text[CPN_KEY_TEXT];
-        size_t count = disk_spooled(&sim->places[i]->disk, text);
+        size_t count = disk_spooled(sim, &sim->places[i]->disk, text);
         if (count != 0 && sim->places[i]->proc != NULL) {
             check_fail(sim, "%s still has %zu blobs in passing at the end, such as %.8s", sim->places[i]->name, count, text);
         }
@@ -455,6 +486,7 @@ void check_end(struct sim *sim)
         return;
     }
     check_spools(sim);
+    session_check_end(sim);
     for (size_t i = 0; i < sim->place_count; i++) {
         const struct proc *proc = sim->places[i]->proc;
         for (const struct job *job = proc == NULL ? NULL : proc->jobs; job != NULL; job = job->next) {

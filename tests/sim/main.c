@@ -3,7 +3,7 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* sim [--seed N | --seeds A..B] [--trace] [--from SECONDS] [--calm] [--only FAULT]... [--without FAULT]... [--nodes N] [--clients N]
- *     [--real-tree] [--twice EVERY] [--keep-going]
+ *     [--train] [--mode average|sweep|sync] [--real-tree] [--twice EVERY] [--keep-going]
  * Runs the seeds; a failure prints its seed, what broke, and the last 50 lines of its trace. Exit status 1 if a seed failed.
  * CPN_SIM_SEEDS=A..B in the environment replaces the default seeds. */
 #include "sim.h"
@@ -96,6 +96,10 @@ static void parse(int argc, char **argv, struct options *options, struct range *
             options->nodes = (unsigned)strtoul(value(argc, argv, &i), NULL, 10);
         } else if (strcmp(argv[i], "--clients") == 0) {
             options->clients = (unsigned)strtoul(value(argc, argv, &i), NULL, 10);
+        } else if (strcmp(argv[i], "--train") == 0) {
+            options->train = true;
+        } else if (strcmp(argv[i], "--mode") == 0) {
+            options->mode = value(argc, argv, &i);
         } else if (strcmp(argv[i], "--real-tree") == 0) {
             options->real_tree = true;
         } else if (strcmp(argv[i], "--twice") == 0) {
@@ -148,6 +152,7 @@ static bool run_seed(uint64_t seed, const struct options *options, const struct 
     sum->packets += outcome.packets;
     sum->runs += outcome.runs;
     sum->delivered += outcome.delivered;
+    sum->sessions += outcome.sessions;
     sum->end_us += outcome.end_us;
     sum->hash ^= outcome.hash;
     return true;
@@ -172,10 +177,11 @@ int main(int argc, char **argv)
             break;
         }
     }
-    printf("sim: seeds %llu..%llu: %llu failed, %llu steps, %llu packets, %llu runs, %llu results, %.0f s of virtual time in %.1f s, "
+    printf("sim: seeds %llu..%llu: %llu failed, %llu steps, %llu packets, %llu runs, %llu results, %llu sessions completed, %.0f s of virtual time in %.1f s, "
            "hash %016llx\n",
            (unsigned long long)range.first, (unsigned long long)range.last, (unsigned long long)failed, (unsigned long long)sum.steps,
-           (unsigned long long)sum.packets, (unsigned long long)sum.runs, (unsigned long long)sum.delivered, (double)sum.end_us / 1e6,
+           (unsigned long long)sum.packets, (unsigned long long)sum.runs, (unsigned long long)sum.delivered, (unsigned long long)sum.sessions,
+           (double)sum.end_us / 1e6,
            (double)(clock() - began) / CLOCKS_PER_SEC, (unsigned long long)sum.hash);
     return failed != 0;
 }

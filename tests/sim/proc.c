@@ -28,6 +28,7 @@ void note_free(struct note *note)
     }
     free(note->frames);
     cpni_bytes_unref(note->own);
+    cpni_bytes_unref(note->own2);
     free(note);
 }
 
@@ -73,10 +74,12 @@ void job_drop(struct job *job)
 static void job_fire(struct sim *sim, struct timer *timer)
 {
     struct job *job = OWNER(timer, struct job, timer);
+    trainer_said(job->proc, job);
     struct note *note = job->note;
     job->note = NULL;
     bool needed = job->is_disk && job->disk.op == CPNI_DISK_REMOVE && job->proc->kind == KIND_CLIENT &&
-                  program_needs(sim, job->proc, &job->disk.root, job->since_us);
+                  (program_needs(sim, job->proc, &job->disk.root, job->since_us) ||
+                   session_needs(sim, job->proc, &job->disk.root, job->since_us));
     if (job->is_disk && !needed) {
         disk_do(sim, &job->proc->place->disk, &job->disk, &note->event.disk);
         note->own = note->event.disk.bytes;
@@ -447,6 +450,7 @@ void proc_kill(struct proc *proc)
     trace_line(sim, proc, "== ends");
     check_proc_gone(proc);
     net_close(proc);
+    trainers_free(proc);
     while (proc->jobs != NULL) {
         job_drop(proc->jobs);
     }

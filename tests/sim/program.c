@@ -282,8 +282,12 @@ void program_turned_down(struct proc *proc, const struct cpni_event *event, int 
         return;
     }
     const struct cpni_msg *msg = &event->ask.msg;
-    uint64_t request = msg->type == CPNI_MSG_QUERY ? msg->query.request : msg->type == CPNI_MSG_ADMIN ? msg->admin.request
-                                                                                                      : msg->publish.request;
+    uint64_t request = msg->type == CPNI_MSG_QUERY     ? msg->query.request
+                       : msg->type == CPNI_MSG_ADMIN   ? msg->admin.request
+                       : msg->type == CPNI_MSG_SESSION ? msg->session.request
+                       : msg->type == CPNI_MSG_STOP    ? msg->stop.request
+                                                       : msg->publish.request;
+    session_told(proc, request, CPN_ECLOSED);
     for (size_t i = 0; i < 8; i++) {
         proc->asks[i].request = proc->asks[i].request == request ? 0 : proc->asks[i].request;
     }
@@ -317,6 +321,7 @@ void program_tell(struct proc *proc, const struct cpni_msg *msg)
         if (memcmp(&msg->refused.task, &none, sizeof none) != 0) {
             task_ends(proc, &msg->refused.task, msg->refused.code, NULL);
         } else if (msg->refused.request != 0) {
+            session_told(proc, msg->refused.request, msg->refused.code);
             ask_ends(proc, msg->refused.request, false, 0);
         } else {
             proc->told_refused = true;
@@ -328,6 +333,7 @@ void program_tell(struct proc *proc, const struct cpni_msg *msg)
         ask_ends(proc, msg->published.request, true, msg->published.version);
         break;
     case CPNI_MSG_DONE:
+        session_told(proc, msg->done.request, msg->done.code);
         ask_ends(proc, msg->done.request, false, 0);
         break;
     case CPNI_MSG_REPLY:
@@ -358,6 +364,11 @@ static struct note *ask(struct proc *proc, enum cpni_msg_type type, struct model
         }
     }
     return NULL;
+}
+
+struct note *program_ask(struct proc *proc, enum cpni_msg_type type)
+{
+    return ask(proc, type, NULL);
 }
 
 static void query(struct proc *proc)
@@ -508,6 +519,8 @@ void program_fire(struct sim *sim, struct timer *timer)
     size_t outstanding = program_outstanding(sim, proc);
     if (place->admin) {
         admin(proc);
+    } else if (!proc->stopping) {
+        session_deed(proc);
     }
     if (!sim->quiet && place->tasks_left > 0 && outstanding < OUTSTANDING_MAX && !proc->stopping) {
         for (uint64_t burst = rng_chance(sim, 100) ? 8 : 1; burst > 0 && place->tasks_left > 0; burst--) {
@@ -543,11 +556,12 @@ bool program_settled(struct sim *sim, char *why, size_t size)
             }
         }
     }
-    return true;
+    return session_settled(sim, why, size);
 }
 
 void program_free(struct sim *sim)
 {
+    session_free_all(sim);
     struct task *task, *next;
     HASH_ITER(hh, sim->tasks, task, next) {
         HASH_DEL(sim->tasks, task);

@@ -36,7 +36,7 @@ void master_act(struct proc *proc, const struct cpni_action *action)
 int node_open(struct proc *proc, const struct cpni_now *now)
 {
     struct place *place = proc->place;
-    const struct cpni_str backends[] = { cpni_str("sim 1.0"), cpni_str("echo") };
+    const struct cpni_str backends[] = { cpni_str("sim 1.0"), cpni_str("echo"), cpni_str("train.sim 1.0") };
     const struct cpni_str handlers[] = { cpni_str("handler") };
     struct cpni_rec_HELD held[16];
     const struct cpni_manifest *manifests[16];
@@ -50,7 +50,7 @@ int node_open(struct proc *proc, const struct cpni_now *now)
     proc->slots = place->slots;
     const struct cpni_worker_config config = {
         .boot = proc->boot, .name = cpni_str(place->name), .software = cpni_str("sim"), .slots = place->slots, .cores = 4,
-        .memory = place->memory, .backends = backends, .backend_count = 2, .handlers = handlers,
+        .memory = place->memory, .backends = backends, .backend_count = place->trains ? 3 : 2, .handlers = handlers,
         .handler_count = place->handler ? 1 : 0, .models = held, .manifests = manifests,
         .model_count = count };
     return cpni_worker_core_new(&config, now, &proc->worker);
@@ -205,6 +205,9 @@ void node_act(struct proc *proc, const struct cpni_action *action)
         break;
     case CPNI_ACT_MODEL:
         act_model(proc, &action->model.root, action->model.manifest);
+        break;
+    case CPNI_ACT_TRAINER:
+        trainer_act(proc, &action->trainer);
         break;
     case CPNI_ACT_UNMODEL:
         forget_ready(proc->place, &action->model.root);

@@ -10,6 +10,7 @@
  *   world.c  time, places, the end          net.c    connections as ZeroMQ makes and loses them
  *   proc.c   a process around a core        store.c  the durable state and its group commits (session_rows.c: its sessions)
  *   roles.c  master, node and client        program.c what people do: submit, cancel, publish, administer
+ *   session.c training sessions             trainer.c the trainer processes of a node (brain.c: what they compute)
  *   faults.c what goes wrong                check.c  what must hold
  *   trace.c  what is told of a failure      main.c   options and seeds */
 #ifndef SIM_H
@@ -31,6 +32,7 @@
 #include "core/event.h"
 #include "core/master.h"
 #include "core/worker.h"
+#include "proto/session_spec.h"
 #include "wire/outbox.h"
 
 #define MS ((int64_t)1000)
@@ -114,7 +116,8 @@ void disk_remove(struct disk *disk, const struct cpn_hash *root);
 void disk_restart(struct sim *sim, struct disk *disk); /* what a process finds when it starts: no spool */
 void disk_copy(struct disk *to, const struct disk *from);
 void disk_free(struct disk *disk);
-size_t disk_spooled(const struct disk *disk, char text[CPN_KEY_TEXT]); /* how many, and one of them */
+/* How many are in passing, and one of them; but for one dataset of sessions, which a node keeps for the next. */
+size_t disk_spooled(struct sim *sim, const struct disk *disk, char text[CPN_KEY_TEXT]);
 /* Carry out a job; fills the answer (its bytes are a new reference). */
 void disk_do(struct sim *sim, struct disk *disk, const struct cpni_act_disk *job, struct cpni_event_disk *answer);
 
@@ -126,7 +129,7 @@ struct note {
     struct cpni_event event;
     struct cpni_bytes **frames; /* of a packet */
     size_t count;
-    struct cpni_bytes *own; /* of DISK and FINISHED */
+    struct cpni_bytes *own, *own2; /* of DISK, FINISHED, TRAINER */
     struct cpn_label label; /* of FINISHED */
     struct task *task;      /* of SUBMIT */
     uint32_t socket;        /* of CONNECTED, DISCONNECTED, REFUSED and packets at a dealer: which socket it was for */
@@ -150,7 +153,8 @@ struct job { /* a disk job, a model's preparation, a run, a commit: answers with
     struct proc *proc;
     struct note *note;
     struct cpni_act_disk disk;  /* of disk jobs: done when the timer fires */
-    bool is_disk, is_run, killed;
+    bool is_disk, is_run, killed, ends; /* ends: what a trainer was told to do */
+    struct trainer *trainer;
     int64_t since_us;
     uint64_t ticket;            /* of runs */
     uint32_t slot;
@@ -181,6 +185,7 @@ struct proc {
     int64_t mono_offset_us, wall_offset_us;
     int64_t paused_until_us;
     struct job *jobs;
+    struct trainer *trainers; /* node */
     bool stopping, stopped, dying;
     bool told_refused; /* client: the master does not want it */
     unsigned steps, idle_ticks;
@@ -215,6 +220,35 @@ void node_load(struct sim *sim, struct timer *timer);
 int client_open(struct proc *proc, const struct cpni_now *now);
 void client_act(struct proc *proc, const struct cpni_action *action);
 
+/* ---- trainer.c and brain.c ---- */
+
+struct brain { /* what a trainer process holds of a lane */
+    uint32_t lane;
+    uint64_t momentum, count;
+    float *weights, *residual;
+};
+struct verdict {
+    uint64_t tested, correct, loss_micro;
+};
+uint64_t brain_values(const struct cpni_session_spec *spec);
+void brain_fresh(struct brain *brain, const struct cpni_session_spec *spec, uint32_t lane);
+void brain_free(struct brain *brain);
+void brain_set(struct brain *brain, const float *weights);
+void brain_steps(struct brain *brain, uint64_t steps);
+void brain_gradient(struct brain *brain, float *gradient);
+void brain_apply(struct brain *brain, const float *mean);
+struct verdict brain_judge(const struct brain *brain);
+struct cpni_bytes *brain_freeze(const struct brain *brain, uint64_t round);
+bool brain_thaw(struct brain *brain, const uint8_t *data, size_t size, uint64_t *round);
+struct cpni_bytes *brain_change(struct brain *brain, const float *before);
+uint64_t brain_samples(const struct cpni_session_spec *spec, uint32_t lane, uint64_t train_rows, uint64_t steps);
+/* The weights that a session (sweep: a lane of it) comes to when nothing goes wrong. */
+struct cpni_bytes *brain_expected(const struct cpni_session_spec *spec, uint64_t train_rows, uint32_t lane);
+
+void trainer_act(struct proc *proc, const struct cpni_act_trainer *act);
+void trainer_said(struct proc *proc, struct job *job);
+void trainers_free(struct proc *proc);
+
 /* ---- net.c ---- */
 
 void net_open(struct proc *proc);  /* its dealers begin to connect */
@@ -239,6 +273,7 @@ void store_submit(struct store *store, struct proc *proc, uint64_t ticket, const
 void store_crash(struct store *store);
 int store_apply_now(struct store *store, const struct cpni_command *command, struct cpni_commit *commit);
 uint64_t store_term(const struct store *store);
+void store_sessions(const struct store *store, int (*fn)(void *arg, const struct cpni_command *command), void *arg);
 bool store_revoked(const struct store *store, const struct cpn_key *key);
 
 /* ---- program.c ---- */
@@ -280,6 +315,7 @@ struct task {
 };
 
 void program_start(struct proc *proc);
+struct note *program_ask(struct proc *proc, enum cpni_msg_type type); /* its request is proc->request; NULL: too many already */
 void program_tell(struct proc *proc, const struct cpni_msg *msg);
 void program_turned_down(struct proc *proc, const struct cpni_event *event, int code); /* SUBMIT or ASK: nothing was taken */
 /* Whether a program gave the blob to a task after a removal was queued: its role must not let that one through. */
@@ -292,6 +328,47 @@ struct model *model_find(struct sim *sim, const struct cpn_hash *root);
 void models_make(struct sim *sim);
 bool program_settled(struct sim *sim, char *why, size_t size);
 void program_audit(struct sim *sim); /* asks the master what it still has */
+
+/* ---- session.c ---- */
+
+#define SESSION_LANES 8
+#define SESSION_ROUNDS 128
+
+struct seen_point {
+    struct seen_point *next;
+    struct cpni_command_session_point point;
+};
+struct session {
+    struct session *next;
+    struct cpn_id id;
+    char name[CPN_ID_TEXT]; /* the id as text */
+    char text[1024];        /* its spec */
+    struct cpni_session_spec spec;
+    struct place *place; /* of the client that started it */
+    unsigned proc, tries;
+    uint64_t request; /* under way; 0: none */
+    int64_t asked_us;
+    uint64_t content, size, schema_content, schema_size, rows, train_rows;
+    struct cpn_hash dataset, schema;
+    bool taken, wanted, stops, stopped; /* wanted: refused for now */
+    bool stored;
+    struct cpni_command_session_state state; /* as stored */
+    struct cpni_command_session_lane lanes[SESSION_LANES];
+    struct seen_point *points;
+    unsigned did[SESSION_LANES][SESSION_ROUNDS]; /* how often a node did this round */
+};
+void session_deed(struct proc *proc);
+void session_told(struct proc *proc, uint64_t request, int code);
+bool session_needs(struct sim *sim, const struct proc *proc, const struct cpn_hash *root, int64_t since_us);
+bool session_has_dataset(struct sim *sim, const struct cpn_hash *root);
+struct session *session_find(struct sim *sim, const struct cpn_id *id);
+struct session *session_by_spec(struct sim *sim, const struct cpn_hash *dataset, const struct cpni_session_spec *spec);
+void session_did(struct sim *sim, struct session *session, uint32_t lane, uint64_t round);
+void session_point(struct sim *sim, const struct cpni_command_session_point *point);
+bool session_loose(struct sim *sim, const struct session *session);
+bool session_settled(struct sim *sim, char *why, size_t size);
+void session_check_end(struct sim *sim);
+void session_free_all(struct sim *sim);
 
 /* ---- places and the world ---- */
 
@@ -311,9 +388,10 @@ struct place { /* a machine with an identity; processes come and go on it */
     const struct cpn_hash *ready[16]; /* node: models that it holds */
     size_t ready_count;
     bool handler; /* node: an embedder's callback */
+    bool trains, odd; /* node: has a trainer; one whose fingerprint is not the others' */
     struct timer restart; /* when the process comes back */
     struct timer program; /* client: its next deed */
-    unsigned tasks_left;
+    unsigned tasks_left, sessions_left;
     unsigned deaths, disruptions; /* disruptions: whatever makes a transfer ask again */
 };
 
@@ -328,7 +406,8 @@ struct mix { /* how often what goes wrong, per mille or per second and process; 
 struct options {
     struct mix mix;
     unsigned nodes, clients; /* 0: by the seed */
-    bool trace, real_tree;
+    bool trace, real_tree, train; /* train: nothing but sessions, or nearly so */
+    const char *mode;             /* of all sessions; NULL: any */
     int64_t trace_from_us;
 };
 
@@ -351,6 +430,8 @@ struct sim {
     uint64_t next_content;
     struct store *store;
     struct task *tasks;
+    struct session *sessions; /* youngest first */
+    uint64_t sessions_completed;
     struct model models[MODELS_MAX];
     size_t model_count;
     struct timer fault;
@@ -368,7 +449,7 @@ struct sim {
 struct outcome {
     bool failed;
     char failure[512];
-    uint64_t hash, steps, packets, runs, delivered;
+    uint64_t hash, steps, packets, runs, delivered, sessions;
     int64_t end_us;
 };
 void sim_run(uint64_t seed, const struct options *options, struct outcome *out);

@@ -335,10 +335,12 @@ static int apply(struct store *store, const struct cpni_command *command, struct
         return 0;
     case CPNI_COMMAND_SESSION_ADD:
         return identity_of(store, &command->u.session_add.user) != NULL ? session_rows_apply(store->sessions, command) : CPN_ENOTFOUND;
+    case CPNI_COMMAND_SESSION_POINT:
+        session_point(store->sim, &command->u.session_point);
+        return session_rows_apply(store->sessions, command);
     case CPNI_COMMAND_SESSION_STATE:
     case CPNI_COMMAND_SESSION_ROUND:
     case CPNI_COMMAND_SESSION_LANE:
-    case CPNI_COMMAND_SESSION_POINT:
     case CPNI_COMMAND_SESSION_REMOVE:
         return session_rows_apply(store->sessions, command);
     default:
@@ -467,6 +469,11 @@ void store_free(struct store *store)
 uint64_t store_term(const struct store *store)
 {
     return store->term;
+}
+
+void store_sessions(const struct store *store, int (*fn)(void *arg, const struct cpni_command *command), void *arg)
+{
+    session_rows_each(store->sessions, fn, arg);
 }
 
 bool store_revoked(const struct store *store, const struct cpn_key *key)

@@ -118,7 +118,7 @@ static void describe(struct cpni_msg *msg, char *text, size_t room)
 }
 
 static const char *const event_names[] = { "TICK",   "PACKET", "BAD_PACKET", "CONNECTED", "DISCONNECTED", "REFUSED", "COMMIT", "NOTES", "DISK",
-                                           "MODEL",  "FINISHED", "LOAD", "SUBMIT", "CANCEL", "ASK", "FORGET_ASK", "STOP" };
+                                           "MODEL",  "FINISHED", "TRAINER", "LOAD", "SUBMIT", "CANCEL", "ASK", "FETCH", "FORGET_ASK", "STOP" };
 static const char *const disk_names[] = { "?", "BEGIN", "WRITE_CHUNK", "FINISH", "ABORT", "READ_CHUNK", "READ_LEAVES", "IMPORT_BYTES",
                                           "REMOVE" };
 
@@ -159,6 +159,11 @@ void trace_event(const struct proc *proc, const struct cpni_event *event)
         trace_line(proc->sim, proc, "<- FINISHED ticket %llu %s", (unsigned long long)event->finished.ticket,
                    cpn_error_name(event->finished.code));
         break;
+    case CPNI_EV_TRAINER:
+        trace_line(proc->sim, proc, "<- TRAINER ticket %llu said %d round %llu step %llu %s", (unsigned long long)event->trainer.ticket,
+                   (int)event->trainer.said, (unsigned long long)event->trainer.round, (unsigned long long)event->trainer.step,
+                   cpn_error_name(event->trainer.code));
+        break;
     case CPNI_EV_MODEL:
         trace_line(proc->sim, proc, "<- MODEL %.8s %s", cpn_hash_text(&event->model.root, hex), cpn_error_name(event->model.code));
         break;
@@ -186,6 +191,11 @@ static void trace_action(const struct proc *proc, struct cpni_action *action)
     case CPNI_ACT_RUN:
         trace_line(proc->sim, proc, "-> RUN ticket %llu slot %u task %.8s attempt %u", (unsigned long long)action->run.ticket,
                    action->run.slot, cpn_id_text(&action->run.task, hex), action->run.attempt);
+        break;
+    case CPNI_ACT_TRAINER:
+        trace_line(proc->sim, proc, "-> TRAINER ticket %llu op %d lane %u round %llu%s%s", (unsigned long long)action->trainer.ticket,
+                   (int)action->trainer.op, action->trainer.lane, (unsigned long long)action->trainer.round,
+                   action->trainer.replay ? " replay" : "", action->trainer.state ? " state" : "");
         break;
     case CPNI_ACT_LOG:
         trace_line(proc->sim, proc, "   %s %.*s", action->log.event, (int)action->log.text.size, action->log.text.text);

@@ -12,6 +12,7 @@
 #define PATIENCE_US (120 * SECOND) /* after the faults: every queue, retry and timeout of the network has had its turn by then */
 /* And after the last task: acknowledgements, spools, liveness; the tasks of programs that left are kept for a minute. */
 #define AFTERMATH_US (12 * SECOND + CPNI_CLAIM_MS * MS)
+#define SESSION_PATIENCE_US (CPNI_SESSION_WAIT_MS * MS + 60 * SECOND) /* one that is left without nodes waits for some */
 #define GRACE_US (CPNI_CLIENT_GRACE_MS * MS)
 
 void *sim_alloc(size_t size)
@@ -107,12 +108,14 @@ static struct place *place_new(struct sim *sim, enum kind kind, const char *name
 
 static void make_nodes(struct sim *sim)
 {
-    unsigned count = sim->options->nodes != 0 ? sim->options->nodes : (unsigned)rng_between(sim, 1, 4);
+    unsigned count = sim->options->nodes != 0 ? sim->options->nodes : (unsigned)rng_between(sim, sim->options->train ? 2 : 1, 4);
     for (unsigned i = 0; i < count; i++) {
         struct place *place = place_new(sim, KIND_NODE, "node", i + 1);
         place->slots = (uint32_t)rng_between(sim, 1, 4);
         place->memory = (uint64_t)rng_between(sim, 1, 8) << 30;
         place->handler = i == 0 || rng_chance(sim, 300);
+        place->trains = sim->options->train || rng_chance(sim, 850);
+        place->odd = rng_chance(sim, 40);
         if (rng_chance(sim, 300)) {
             give_token(sim, place, CPN_ROLE_NODE);
         } else {
@@ -123,11 +126,13 @@ static void make_nodes(struct sim *sim)
 
 static void make_clients(struct sim *sim)
 {
+    bool trains = sim->options->train || rng_chance(sim, 200);
     unsigned count = sim->options->clients != 0 ? sim->options->clients : (unsigned)rng_between(sim, 1, 3);
     for (unsigned i = 0; i <= count; i++) {
         struct place *place = place_new(sim, KIND_CLIENT, i == 0 ? "admin" : "client", i);
         place->admin = i == 0;
-        place->tasks_left = i == 0 ? 3 : (unsigned)rng_between(sim, 5, 60);
+        place->tasks_left = i == 0 ? 3 : sim->options->train ? (unsigned)rng_between(sim, 0, 5) : (unsigned)rng_between(sim, 5, 60);
+        place->sessions_left = i != 0 && trains ? (unsigned)rng_between(sim, 1, sim->options->train ? 3 : 1) : 0;
         rng_fill(sim, &place->signer, sizeof place->signer);
         if (i > 1 && rng_chance(sim, 300)) { /* another program of the same user */
             place->key = sim->places[sim->place_count - 2]->key;
@@ -192,7 +197,7 @@ static void look_for_the_end(struct sim *sim)
     } else if (sim->now_us >= sim->end_us) {
         check_end(sim);
         sim->finished = true;
-    } else if (sim->end_us == INT64_MAX && sim->now_us > sim->quiet_us + PATIENCE_US) {
+    } else if (sim->end_us == INT64_MAX && sim->now_us > sim->quiet_us + PATIENCE_US + (sim->sessions != NULL ? SESSION_PATIENCE_US : 0)) {
         program_settled(sim, why, sizeof why);
         check_fail(sim, "%s", why);
     }
@@ -255,7 +260,7 @@ void sim_run(uint64_t seed, const struct options *options, struct outcome *out)
     make(sim);
     run(sim);
     *out = (struct outcome){ .failed = sim->failed, .hash = sim->hash, .steps = sim->steps, .packets = sim->packets, .runs = sim->runs,
-                             .delivered = sim->delivered, .end_us = sim->now_us };
+                             .delivered = sim->delivered, .sessions = sim->sessions_completed, .end_us = sim->now_us };
     memcpy(out->failure, sim->failure, sizeof out->failure);
     unmake(sim);
     free(sim);

@@ -517,10 +517,15 @@ static void states_that_nobody_takes_are_bounded(void **state)
     }
     assert_false(fake_has(&s->disk, &roots[1]));
     assert_true(fake_has(&s->disk, &roots[2]));
-    stop_session(s, 9);
+    train_as(s, CPNI_LANE_CHECKPOINTS_MAX + 2, 400, true, false);
+    round_done(s, ticket, CPNI_LANE_CHECKPOINTS_MAX + 2, true);
+    stop_session(s, 9); /* while another is being stored */
     while (steps_disk(s)) {
     }
     assert_false(fake_has(&s->disk, &roots[2]));
+    struct cpn_hash last = fake_root(CPNI_LANE_CHECKPOINTS_MAX + 2);
+    assert_false(fake_has(&s->disk, &last));
+    assert_int_equal(s->disk.imported, CPNI_LANE_CHECKPOINTS_MAX + 2);
 }
 
 static void gradients_are_exchanged(void **state)
