@@ -177,17 +177,25 @@ def bench_timeline(build):
     write_table(table, 60000, 784, 10)
     size = os.path.getsize(table) / 1e6
     begun = time.time()
-    network.cpn("train", "--json", "--csv", table, "--label", "label", "--peers", "2", "--set", "epochs=1")
-    marks = []
-    for name in ("master", "w1", "w2"):
-        for event in network.events(name):
-            if event["event"].startswith(("CPN-SESSION", "CPN-TRAIN", "CPN-TRANSFER")) and "CPN-TRAIN-ROUND" != event["event"]:
-                marks.append((stamp(event) - begun, name, event["event"], event.get("text", "")[:90]))
-    report = json.loads(network.cpn("sessions", "--json"))
-    print("%.0f MB (%s)" % (size, load()))
-    for mark in sorted(marks):
-        print("  %7.3f s  %-7s %-24s %s" % mark)
-    print(json.dumps(report)[:400])
+    session = json.loads(network.cpn("train", "--json", "--csv", table, "--label", "label", "--peers", "2", "--set", "epochs=2").splitlines()[0])
+    report = json.loads(network.cpn("sessions", "show", session["started"]["id"], "--json"))
+
+    def at(name, event, pick, text=""):
+        return pick(stamp(e) - begun for e in network.events(name) if e["event"] == event and text in e.get("text", ""))
+
+    dataset = next(e["text"] for e in network.events("w1") if e["event"] == "CPN-TRANSFER-DONE").split()[1].rstrip(",")
+    started = at("master", "CPN-SESSION-STARTED", min)
+    first = [point["at_s"] for point in report["points"] if point["epoch"] == 1 and point["lane"] is not None]
+    marks = [("table to dataset, into the spool (parse, hash, copy)", started),
+             ("client to master", at("master", "CPN-TRANSFER-DONE", max, dataset)),
+             ("master to both peers", max(at(name, "CPN-TRANSFER-DONE", max, dataset) for name in ("w1", "w2"))),
+             ("load: trainer made, rows mapped and divided", at("master", "CPN-SESSION-TRAINING", min)),
+             ("first epoch told by the first peer", started + min(first))]
+    print("from `cpn train` on %.0f MB to the first epoch of two fresh peers (%s)" % (size, load()))
+    before = 0
+    for name, when in marks:
+        print("  %-55s %6.3f s, at %6.3f s" % (name, when - before, when))
+        before = when
     network.close()
 
 
