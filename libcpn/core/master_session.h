@@ -55,6 +55,7 @@ struct cpni_mlane {
     enum cpni_lane_state state;
     char text[CPNI_DETAIL];
     struct cpni_mpeer *peer;
+    char last_node[CPNI_NAME], last_device[CPNI_NAME]; /* of the peer before: a lane that is done is asked about, too */
     uint64_t round;      /* completed */
     uint64_t training;   /* the round that was asked for and is not answered; 0: none */
     uint32_t laned_on;   /* number of the control connection on which LANE was sent */

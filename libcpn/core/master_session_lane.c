@@ -37,6 +37,8 @@ void cpni_mlane_take(struct cpni_master_core *core, struct cpni_mlane *lane, boo
                  lane->number);
     }
     peer->lanes--;
+    snprintf(lane->last_node, sizeof lane->last_node, "%s", peer->node->identity->name);
+    snprintf(lane->last_device, sizeof lane->last_device, "%s", peer->device);
     lane->peer = NULL;
     lane->training = 0;
     lane->laned_on = lane->trained_on = 0;

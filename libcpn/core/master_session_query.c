@@ -194,6 +194,9 @@ static void fill_lane(struct cpni_master_core *core, const struct cpni_mlane *la
     if (lane->peer != NULL) {
         row->node = cpni_str(lane->peer->node->identity->name);
         row->device = cpni_str(lane->peer->device);
+    } else if (lane->state >= CPNI_LANE_COMPLETED) {
+        row->node = cpni_str(lane->last_node);
+        row->device = cpni_str(lane->last_device);
     }
 }
 

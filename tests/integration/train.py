@@ -97,6 +97,7 @@ class TrainTest(NetworkTest):
         self.assertEqual(session["state"], "completed", session["text"])
         self.assertGreater(session["accuracy"], 0.9)
         self.assertIsNotNone(session["weights"])
+        self.assertEqual({lane["device"] for lane in report["lanes"] if lane["state"] == "completed"}, {"cpu"})
         self.check_points(report, lanes, epochs)
         return session["weights"]
 
