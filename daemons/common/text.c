@@ -57,6 +57,15 @@ char *text_clock(double seconds, char text[TEXT_SHORT])
     return text;
 }
 
+char *text_seconds(double seconds, char text[TEXT_SHORT])
+{
+    if (!(seconds >= 0 && seconds < 90)) {
+        return text_clock(seconds, text);
+    }
+    snprintf(text, TEXT_SHORT, "%.1f s", seconds);
+    return text;
+}
+
 char *text_decimal(double value, char text[TEXT_SHORT])
 {
     if (isnan(value)) {

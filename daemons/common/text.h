@@ -15,6 +15,7 @@
 char *text_bytes(uint64_t bytes, char text[TEXT_SHORT]);      /* "12.3 MiB" */
 char *text_duration(uint64_t us, char text[TEXT_SHORT]);      /* "840 us", "12.3 ms", "4.1 s", "2:05:09" */
 char *text_clock(double seconds, char text[TEXT_SHORT]);      /* "0:07", "2:05:09"; "-": not known, or below 0 */
+char *text_seconds(double seconds, char text[TEXT_SHORT]);    /* "0.4 s" below a minute and a half, then as a clock; "-": not known */
 char *text_decimal(double value, char text[TEXT_SHORT]);      /* "0.1234", "1.2e+09"; "-": not known */
 char *text_percent(double share, char text[TEXT_SHORT]);      /* "97.51%" for 0.9751; "-": not known */
 char *text_time(int64_t wall_us, char text[TEXT_SHORT]);      /* "2026-01-31 08:15:02" in the local zone; "-": never */

@@ -154,7 +154,7 @@ json_t *view_report_json(const struct cpn_session_report *report)
 
 /* ---- for people ---- */
 
-static const struct cpn_point_info *last_point(const struct cpn_session_report *report, uint32_t lane)
+const struct cpn_point_info *view_last_point(const struct cpn_session_report *report, uint32_t lane)
 {
     for (size_t i = report->point_count; i > 0; i--) {
         if (report->points[i - 1].lane == lane) {
@@ -172,48 +172,84 @@ static void figures(struct table *table, const struct cpn_point_info *point)
     table_cell(table, "%s", text_percent(point != NULL ? point->train_accuracy : NAN, text));
     table_cell(table, "%s", text_decimal(point != NULL ? point->loss : NAN, text));
     table_cell(table, "%s", text_percent(point != NULL ? point->accuracy : NAN, text));
-    if (point != NULL && point->samples_per_s > 0) {
+    if (point != NULL && point->samples_per_s > 0 && point->lane != CPN_LANE_ALL) {
         table_cell(table, "%.0f", point->samples_per_s);
     } else {
         table_cell(table, "-");
     }
 }
 
-/* What average and sync evaluate is the model of all lanes. */
-static void common_row(struct table *table, const struct cpn_session_report *report)
+/* Which columns have anything to say. */
+struct lane_columns {
+    bool device, notes;
+};
+
+static struct lane_columns lane_columns(const struct cpn_session_report *report)
 {
-    const struct cpn_point_info *point = last_point(report, CPN_LANE_ALL);
-    if (point != NULL) {
-        table_cell(table, "all");
+    struct lane_columns columns = { 0 };
+    for (size_t i = 0; i < report->lane_count; i++) {
+        char settings[VIEW_SETTINGS];
+        view_settings(report, i, settings);
+        columns.device = columns.device || *report->lanes[i].device != 0;
+        columns.notes = columns.notes || *settings != 0 || *report->lanes[i].text != 0;
+    }
+    return columns;
+}
+
+static void lane_row(struct table *table, const struct cpn_session_report *report, size_t index, struct lane_columns columns)
+{
+    const struct cpn_lane_info *lane = &report->lanes[index];
+    const struct cpn_point_info *point = view_last_point(report, lane->lane);
+    char settings[VIEW_SETTINGS];
+    view_settings(report, index, settings);
+    table_cell(table, "%u", lane->lane);
+    table_cell(table, "%s", *lane->node != 0 ? lane->node : point != NULL ? point->node : "-");
+    table_cell(table, "%s", cpn_lane_state_name(lane->state));
+    table_cell(table, "%u", point != NULL ? point->epoch : 0);
+    figures(table, point);
+    if (columns.device) {
+        table_cell(table, "%s", *lane->device != 0 ? lane->device : "-");
+    }
+    if (columns.notes) {
+        table_cell(table, "%s%s%s", settings, *settings != 0 && *lane->text != 0 ? "  " : "", lane->text);
+    }
+}
+
+/* What average and sync evaluate is the model of all lanes. */
+static void common_row(struct table *table, const struct cpn_session_report *report, struct lane_columns columns)
+{
+    const struct cpn_point_info *point = view_last_point(report, CPN_LANE_ALL);
+    if (point == NULL) {
+        return;
+    }
+    table_cell(table, "all");
+    table_cell(table, "-");
+    table_cell(table, "%s", cpn_session_state_name(report->info.state));
+    table_cell(table, "%u", point->epoch);
+    figures(table, point);
+    for (int i = columns.device + columns.notes; i > 0; i--) {
         table_cell(table, "-");
-        table_cell(table, "%s", cpn_session_state_name(report->info.state));
-        table_cell(table, "%u", point->epoch);
-        figures(table, point);
-        table_cell(table, "-");
-        table_cell(table, "%s", "");
     }
 }
 
 static void lanes_table(const struct cpn_session_report *report, FILE *to)
 {
-    static const char *const titles[] = { ">LANE", "NODE", "STATE", ">EPOCHS", ">LOSS", ">ACCURACY", ">VAL LOSS",
-        ">VAL ACCURACY", ">SAMPLES/S", "DEVICE", "SETTINGS", NULL };
+    const char *titles[] = { ">LANE", "NODE", "STATE", ">EPOCHS", ">LOSS", ">ACCURACY", ">VAL LOSS", ">VAL ACCURACY", ">SAMPLES/S",
+        NULL, NULL, NULL };
+    const struct lane_columns columns = lane_columns(report);
+    size_t count = 9;
+    if (columns.device) {
+        titles[count++] = "DEVICE";
+    }
+    if (columns.notes) {
+        titles[count++] = "SETTINGS";
+    }
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < report->lane_count; i++) {
-        const struct cpn_lane_info *lane = &report->lanes[i];
-        const struct cpn_point_info *point = last_point(report, lane->lane);
-        char settings[VIEW_SETTINGS];
-        view_settings(report, i, settings);
-        table_cell(&table, "%u", lane->lane);
-        table_cell(&table, "%s", *lane->node != 0 ? lane->node : point != NULL ? point->node : "-");
-        table_cell(&table, "%s", cpn_lane_state_name(lane->state));
-        table_cell(&table, "%u", point != NULL ? point->epoch : 0);
-        figures(&table, point);
-        table_cell(&table, "%s", *lane->device != 0 ? lane->device : "-");
-        table_cell(&table, "%s%s%s", settings, *settings != 0 && *lane->text != 0 ? "  " : "", lane->text);
+        lane_row(&table, report, i, columns);
     }
-    common_row(&table, report);
+    common_row(&table, report, columns);
     table_print(&table, to);
     table_free(&table);
 }
@@ -276,7 +312,7 @@ static void reproducible(const struct cpn_session_info *info, FILE *to)
 {
     char hash[CPN_KEY_TEXT], why[CPN_DETAIL];
     snprintf(why, sizeof why, "%s", info->why);
-    if (cpn_session_over(info->state)) {
+    if (info->state == CPN_SESSION_COMPLETED) {
         fprintf(to, "Reproducible: %s%s%s\n", info->reproducible ? "yes, the same table and settings give the same weights" : "no",
                 *why != 0 ? ": " : "", text_clean(why));
     }
@@ -325,7 +361,7 @@ void view_epochs(const struct cpn_session_report *report, FILE *to)
             table_cell(&table, "%u", point->epoch);
             table_cell(&table, "%s", *point->node != 0 ? point->node : "-");
             figures(&table, point);
-            table_cell(&table, "%s", text_clock(point->at_s, text));
+            table_cell(&table, "%s", text_seconds(point->at_s, text));
         }
     }
     if (table.cell_count > 0) {

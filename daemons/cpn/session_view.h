@@ -21,6 +21,9 @@ char *view_id(const struct cpn_id *id, char text[VIEW_ID]);
 /* What is not like that of all other lanes: "lr=0.01,batch=64"; "" when nothing is. */
 void view_settings(const struct cpn_session_report *report, size_t lane, char text[VIEW_SETTINGS]);
 
+/* The last epoch of a lane (or CPN_LANE_ALL); NULL: none yet. */
+const struct cpn_point_info *view_last_point(const struct cpn_session_report *report, uint32_t lane);
+
 /* "training, round 3 of 12", "failed: why", "created: waits for…" */
 void view_progress(const struct cpn_session_info *info, char *text, size_t room);
 double view_seconds(const struct cpn_session_info *info); /* since it started, until now or its end; NAN: not started */

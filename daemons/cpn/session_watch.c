@@ -69,18 +69,19 @@ static size_t lanes_shown(const struct cpn_session_report *report, size_t room, 
     return shown;
 }
 
-/* The last figures of the validation rows; a sweep shows the best lane's. */
-static void validation_line(const struct cpn_session_info *info, FILE *to)
+/* The last figures of the validation rows: those of a sweep's best lane, or of the model of all lanes. */
+static void validation_line(const struct cpn_session_report *report, FILE *to)
 {
-    char loss[TEXT_SHORT], accuracy[TEXT_SHORT];
-    if (isnan(info->loss) && isnan(info->accuracy)) {
-        return;
+    const struct cpn_session_info *info = &report->info;
+    const struct cpn_point_info *common = view_last_point(report, CPN_LANE_ALL);
+    char text[TEXT_SHORT], loss[TEXT_SHORT];
+    if (common != NULL) {
+        fprintf(to, "after epoch %u, of the validation rows: accuracy %s, loss %s\n", common->epoch, text_percent(common->accuracy, text),
+                text_decimal(common->loss, loss));
+    } else if (info->best != CPN_LANE_ALL && !isnan(info->accuracy)) {
+        fprintf(to, "lane %u is the best so far, of the validation rows: accuracy %s, loss %s\n", info->best,
+                text_percent(info->accuracy, text), text_decimal(info->loss, loss));
     }
-    fprintf(to, "validation: accuracy %s, loss %s", text_percent(info->accuracy, accuracy), text_decimal(info->loss, loss));
-    if (info->best != CPN_LANE_ALL) {
-        fprintf(to, " (lane %u)", info->best);
-    }
-    fputc('\n', to);
 }
 
 static void draw(struct watch *watch, const struct cpn_session_report *report)
@@ -108,7 +109,7 @@ static void draw(struct watch *watch, const struct cpn_session_report *report)
     if (shown < report->lane_count) {
         fprintf(out, "… and %zu more lanes\n", report->lane_count - shown);
     }
-    validation_line(info, out);
+    validation_line(report, out);
     if (fclose(out) == 0) {
         screen_draw(&watch->screen, picture);
     }
@@ -138,14 +139,14 @@ static void point_line(const struct cpn_session_report *report, const struct cpn
     if (point->lane != CPN_LANE_ALL) {
         snprintf(who, sizeof who, "lane %u on %.40s", point->lane, point->node);
     }
-    printf("%s  epoch %u/%u  %s", text_clock(point->at_s, time), point->epoch, epochs, text_clean(who));
+    printf("%7s  epoch %u/%u  %s", text_seconds(point->at_s, time), point->epoch, epochs, text_clean(who));
     if (!isnan(point->train_loss)) {
         printf("  loss %s  accuracy %s", text_decimal(point->train_loss, loss), text_percent(point->train_accuracy, accuracy));
     }
     if (!isnan(point->loss)) {
         printf("  validation loss %s  accuracy %s", text_decimal(point->loss, loss), text_percent(point->accuracy, accuracy));
     }
-    if (point->samples_per_s > 0) {
+    if (point->samples_per_s > 0 && point->lane != CPN_LANE_ALL) {
         printf("  %.0f samples/s", point->samples_per_s);
     }
     putchar('\n');
