@@ -172,8 +172,8 @@ void cpni_mpeer_enabled(struct cpni_master_core *core, struct cpni_mnode *node, 
         return;
     }
     struct cpni_log_about about = cpni_msession_about(core, session, node);
-    cpni_log(core->out, CPNI_LOG_SESSION_PEER_LOST, &about, "it cannot take part: %.*s", (int)enabled->text.size,
-             enabled->text.size != 0 ? enabled->text.text : "");
+    cpni_log(core->out, CPNI_LOG_SESSION_PEER_LOST, &about, "it cannot take part: %s: %.*s", cpn_strerror(enabled->code),
+             (int)enabled->text.size, enabled->text.size != 0 ? enabled->text.text : "");
     cpni_mpeer_refuse(session, node);
     cpni_mpeer_release(core, peer, 0, NULL); /* by its answer it is not locked */
     if (session->peer_count == 0) {

@@ -29,6 +29,8 @@ struct fixture {
     struct cpni_now now;
     struct cpni_actions actions;
     int rc;
+    unsigned arm; /* the nth request for memory from now, in steps, fails; 0: none */
+    bool failed;  /* a step since this was last reset */
 };
 
 struct peer {
@@ -84,7 +86,11 @@ static inline void fixture_close(struct fixture *f)
 static inline void step(struct fixture *f, const struct cpni_event *event)
 {
     cpni_actions_clear(&f->actions);
+    cpni_alloc_fail(f->arm);
     f->rc = cpni_master_core_step(f->core, event, &f->now, &f->actions);
+    unsigned made = cpni_alloc_fail(0);
+    f->arm = f->arm > made ? f->arm - made : 0;
+    f->failed = f->failed || f->rc == CPN_ENOMEM;
     const char *broken = cpni_master_core_check(f->core);
     if (broken != NULL) {
         fail_msg("invariant: %s", broken);

@@ -464,6 +464,20 @@ static inline void network_open(struct network *n, unsigned count)
     pump(n);
 }
 
+/* After a step that ran out of memory: the core has forgotten every connection, and everybody says HELLO again. */
+static inline void all_again(struct network *n, const struct cpn_id *session)
+{
+    n->f.failed = false;
+    step(&n->f, &(struct cpni_event){ .type = CPNI_EV_TICK });
+    take_sends(n);
+    user_up(n);
+    for (unsigned i = 0; i < n->count; i++) {
+        if (n->t[i].up) {
+            trainer_up(n, i, 0, n->t[i].enables > n->t[i].stops ? session : NULL);
+        }
+    }
+}
+
 static inline void forget_asked(struct network *n)
 {
     while (n->asked_count != 0) {
@@ -580,7 +594,10 @@ static inline const struct cpni_rec_SESSION *look(struct network *n)
     struct cpni_msg msg = { .type = CPNI_MSG_QUERY };
     msg.query.request = 9;
     msg.query.what = CPNI_QUERY_SESSIONS;
+    unsigned arm = n->f.arm; /* a look changes nothing */
+    n->f.arm = 0;
     say(&n->f, &n->user, msg);
+    n->f.arm = arm;
     const struct cpni_msg *reply = sent(&n->f, &n->user, CPNI_MSG_REPLY, 0);
     assert_non_null(reply);
     assert_true(reply->reply.sessions_count != 0);
@@ -596,6 +613,7 @@ static inline uint32_t node_state(struct network *n, unsigned i)
     struct cpni_msg msg = { .type = CPNI_MSG_QUERY };
     msg.query.request = 9;
     msg.query.what = CPNI_QUERY_NODES;
+    n->f.arm = 0;
     say(&n->f, &n->user, msg);
     const struct cpni_msg *reply = sent(&n->f, &n->user, CPNI_MSG_REPLY, 0);
     assert_non_null(reply);
