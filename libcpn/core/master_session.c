@@ -223,6 +223,7 @@ void cpni_msession_end(struct cpni_master_core *core, struct cpni_msession *sess
     vsnprintf(session->text, sizeof session->text, format, list);
     va_end(list);
     session->code = code;
+    session->cut_us = 0;
     session->ended_wall_us = core->now.wall_us;
     session->state = state;
     session->state_dirty = true;

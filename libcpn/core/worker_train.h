@@ -50,6 +50,7 @@ struct cpni_train_lane {
 
     /* Rounds. */
     struct cpni_train_round due, now; /* what waits to be done; what is being done */
+    uint64_t asked_round, asked_term; /* of the last TRAIN: what the master knew when it said so */
     struct cpni_bytes *gradient;      /* sync: of now's step below, until its mean comes */
     uint64_t step, samples;
     struct cpni_msg_update update; /* of the last round; round 0: none */

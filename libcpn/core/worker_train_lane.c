@@ -174,6 +174,13 @@ static bool in_place(const struct cpni_train_lane *lane, const struct cpni_msg_l
     }
 }
 
+/* Said before the last TRAIN, which has overtaken it: within its term a master goes back by no more than the round under way. */
+static bool is_stale(const struct cpni_worker_core *core, const struct cpni_train_lane *lane, const struct cpni_msg_lane *msg)
+{
+    return lane->state != CPNI_TRAIN_EMPTY && lane->state != CPNI_TRAIN_BROKEN && lane->asked_term == core->uplink.term &&
+           msg->round + 1 < lane->asked_round;
+}
+
 /* The rounds since the checkpoint, each once and in order. */
 static bool makes_sense(const struct cpni_msg_lane *msg)
 {
@@ -232,7 +239,7 @@ void cpni_worker_lane(struct cpni_worker_core *core, const struct cpni_msg_lane 
     struct cpni_train_session *session = cpni_train_find(core, &msg->session);
     struct cpni_train_lane *lane = session != NULL && msg->lane < cpni_session_lanes(&session->spec) ? cpni_train_lane(core, session, msg->lane)
                                                                                                     : NULL;
-    if (lane == NULL || in_place(lane, msg)) {
+    if (lane == NULL || in_place(lane, msg) || is_stale(core, lane, msg)) {
         return; /* without a place for it: the UPDATE that answers its TRAIN says so */
     }
     char name[CPN_ID_TEXT];

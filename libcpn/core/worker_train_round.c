@@ -402,6 +402,8 @@ void cpni_worker_train(struct cpni_worker_core *core, const struct cpni_msg_trai
         cpni_bytes_unref(weights);
         return;
     }
+    lane->asked_round = msg->round;
+    lane->asked_term = core->uplink.term;
     if (says_again(core, lane, msg->round, actions) || says_lost(core, lane, msg->round, actions)) {
         cpni_bytes_unref(weights);
         return;

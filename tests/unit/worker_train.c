@@ -715,6 +715,24 @@ static void a_train_may_overtake_unlane_and_lane(void **state)
     assert_int_equal(asked(s, CPNI_TRAINER_ROUND)->round, 1);
 }
 
+static void a_lane_that_was_overtaken_changes_nothing(void **state)
+{
+    struct steps *s = *state;
+    uint64_t ticket = fresh(s, AVERAGE);
+    for (uint64_t r = 1; r <= 3; r++) {
+        train(s, r);
+        round_done(s, ticket, r, false);
+    }
+    train(s, 4);
+    lane(s, 1, 0); /* said before TRAIN of round 3 */
+    assert_null(steps_act(s, CPNI_ACT_TRAINER, 0));
+    s->term = 4; /* another master may know less */
+    rejoin(s);
+    blobs_of_restores(s);
+    lane(s, 2, 1);
+    assert_int_equal(asked(s, CPNI_TRAINER_CLOSE)->ticket, ticket);
+}
+
 static void a_locked_node_still_answers_tasks(void **state)
 {
     struct steps *s = *state;
@@ -808,6 +826,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stop_ends_all_and_keeps_the_dataset, setup, teardown),
         cmocka_unit_test_setup_teardown(unlane_ends_a_lane_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_train_may_overtake_unlane_and_lane, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lane_that_was_overtaken_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_locked_node_still_answers_tasks, setup, teardown),
         cmocka_unit_test(without_memory),
     };
