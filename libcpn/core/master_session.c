@@ -342,7 +342,7 @@ int64_t cpni_msession_deadline(const struct cpni_master_core *core)
 {
     int64_t at_us = INT64_MAX;
     const struct cpni_msession *session;
-    for (session = core->sessions; session != NULL; session = session->hh.next) {
+    for (session = core->stopping ? NULL : core->sessions; session != NULL; session = session->hh.next) {
         bool busy = !cpni_msession_over(session) || session->state_dirty;
         int64_t own_us = !busy ? INT64_MAX : session->cut_us != 0 && session->cut_us < core->beat_us ? session->cut_us : core->beat_us;
         at_us = own_us < at_us ? own_us : at_us;
