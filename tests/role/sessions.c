@@ -472,6 +472,39 @@ static void a_session_is_stopped(void **state)
     }
 }
 
+static int give_up_sending(void *arg, const char *stage, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    (void)done;
+    (void)total;
+    return strcmp(stage, "send") == 0;
+}
+
+/* The master may have locked its peers by then: it is told, and they are free again. */
+static void a_start_that_is_given_up_late_is_taken_back(void **state)
+{
+    const struct network *network = *state;
+    struct cpn_session_options options = CPN_SESSION_OPTIONS_INIT;
+    struct cpn_session_info *sessions;
+    size_t count;
+    options.table.path = write_flowers(network);
+    options.table.label = "kind";
+    options.peers = 2;
+    options.progress = give_up_sending;
+    refused(network, &options, CPN_ECANCELLED, "given up");
+    while (ready_nodes(network->client) < 2) {
+        assert_int_equal(cpn_client_dispatch(network->client, 10), 0);
+    }
+    assert_int_equal(cpn_client_sessions(network->client, DEADLINE_MS, &sessions, &count), 0);
+    assert_true(count <= 1);
+    assert_true(count == 0 || sessions[0].state == CPN_SESSION_STOPPED);
+    cpn_client_free_list(sessions);
+    options.progress = NULL;
+    options.settings = "epochs=1";
+    struct cpn_id session = start(network, &options); /* its blobs are the same */
+    follow(network, &session);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +515,7 @@ int main(void)
         cmocka_unit_test(states_and_modes_have_names),
         cmocka_unit_test_setup_teardown(a_table_becomes_a_model, set_up_nodes, tear_down_nodes),
         cmocka_unit_test_setup_teardown(a_session_is_stopped, set_up_nodes, tear_down_nodes),
+        cmocka_unit_test_setup_teardown(a_start_that_is_given_up_late_is_taken_back, set_up_nodes, tear_down_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -682,6 +682,61 @@ static bool scenario(unsigned nth)
     return ran_out;
 }
 
+/* The same for a blob that is fetched and for a session that is asked for, whose answer the master gives as often as it is asked. */
+static bool fetch_scenario(unsigned nth)
+{
+    struct steps s;
+    struct fake_disk master = { 0 };
+    struct cpn_hash root = fake_root(80);
+    unsigned fetched = 0, answered = 0;
+    fake_put(&master, &root, 2 * MIB);
+    assert_int_equal(open_client(&s, false), 0);
+    steps_join(&s);
+    s.arm = nth;
+    while (fetch(&s, 21, 80) < 0 && s.rc != CPN_EEXISTS) {
+    }
+    while (ask_session(&s, 11, 70, 71) < 0 && s.rc != CPN_EEXISTS) {
+    }
+    for (int rounds = 0; rounds < 300 && (fetched == 0 || answered == 0); rounds++) {
+        for (unsigned i = 0; i < 2 && steps_told(&s, CPNI_MSG_DONE, i) != NULL; i++) {
+            const struct cpni_msg_done *told = &steps_told(&s, CPNI_MSG_DONE, i)->done;
+            assert_int_equal(told->code, 0);
+            fetched += told->request == 21;
+            answered += told->request == 11;
+        }
+        if (s.actions.failed) {
+            steps_lost(&s, CPNI_CONN_BULK);
+            steps_lost(&s, CPNI_CONN_CONTROL);
+            steps_join(&s);
+        } else if (steps_sent(&s, CPNI_MSG_WANT, 0) != NULL) {
+            steps_serve(&s, &master);
+        } else if (!steps_disk(&s)) {
+            if (answered == 0) {
+                done(&s, 11);
+            } else {
+                steps_tick(&s, 60000);
+            }
+        }
+    }
+    bool ran_out = s.arm == 0;
+    s.arm = 0;
+    assert_int_equal(fetched, 1);
+    assert_int_equal(answered, 1);
+    cpni_client_core_free(s.core);
+    steps_close(&s);
+    return ran_out;
+}
+
+static void memory_that_runs_out_costs_no_blob_and_no_answer(void **state)
+{
+    (void)state;
+    unsigned nth = 1;
+    while (fetch_scenario(nth)) {
+        nth++;
+    }
+    assert_true(nth > 20);
+}
+
 static void memory_that_runs_out_costs_a_connection_and_no_result(void **state)
 {
     (void)state;
@@ -717,6 +772,7 @@ int main(void)
         cmocka_unit_test(a_token_enrols_a_key),
         cmocka_unit_test(a_dead_token_is_told),
         cmocka_unit_test(memory_that_runs_out_costs_a_connection_and_no_result),
+        cmocka_unit_test(memory_that_runs_out_costs_no_blob_and_no_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
