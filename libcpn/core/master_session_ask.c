@@ -153,6 +153,16 @@ bool cpni_msession_uploaded(struct cpni_master_core *core, const struct cpni_tra
 
 /* ---- what may be asked ---- */
 
+/* As many as it may come to have: average and sync have common ones beside those of their lanes. */
+static uint64_t points_of(const struct cpni_msession *session)
+{
+    uint64_t points = session->spec.mode == CPNI_MODE_SWEEP ? 0 : cpni_session_lane(&session->spec, 0)->epochs;
+    for (uint32_t i = 0; i < session->lane_count; i++) {
+        points += cpni_session_lane(&session->spec, i)->epochs;
+    }
+    return points;
+}
+
 static const char *trouble(const struct cpni_msg_session *msg, const struct cpni_msession *session)
 {
     const struct cpni_session_spec *spec = &session->spec;
@@ -162,11 +172,7 @@ static const char *trouble(const struct cpni_msg_session *msg, const struct cpni
     if (spec->mode != CPNI_MODE_SWEEP && msg->train_rows < spec->peers) {
         return "the dataset has fewer rows than the session has peers";
     }
-    uint64_t points = 0;
-    for (uint32_t i = 0; i < session->lane_count; i++) {
-        points += cpni_session_lane(spec, i)->epochs;
-    }
-    if (points > CPNI_SESSION_POINTS_MAX) {
+    if (points_of(session) > CPNI_SESSION_POINTS_MAX) {
         return "the epochs of all lanes together are too many: at most 65536";
     }
     return NULL;
@@ -222,19 +228,23 @@ static void lock_peers(struct cpni_master_core *core, struct cpni_msession *sess
     }
 }
 
-/* An old session that ended makes room. */
-static bool make_room(struct cpni_master_core *core)
+/* Sessions that ended make room, the oldest first. */
+static bool make_room(struct cpni_master_core *core, uint64_t points)
 {
     struct cpni_msession *session, *next;
+    for (session = core->sessions; session != NULL; session = session->hh.next) {
+        points += points_of(session);
+    }
     HASH_ITER(hh, core->sessions, session, next) {
-        if (HASH_COUNT(core->sessions) < CPNI_SESSIONS_MAX) {
+        if (HASH_COUNT(core->sessions) < CPNI_SESSIONS_MAX && points <= CPNI_SESSIONS_POINTS_MAX) {
             break;
         }
         if (cpni_msession_over(session) && session->end_committed) {
+            points -= points_of(session);
             cpni_msession_remove(core, session);
         }
     }
-    return HASH_COUNT(core->sessions) < CPNI_SESSIONS_MAX;
+    return HASH_COUNT(core->sessions) < CPNI_SESSIONS_MAX && points <= CPNI_SESSIONS_POINTS_MAX;
 }
 
 static void add_of(const struct cpni_master_core *core, const struct cpni_mconn *conn, const struct cpni_msg_session *msg,
@@ -273,7 +283,7 @@ static struct cpni_msession *checked(struct cpni_master_core *core, struct cpni_
     if (code == 0 && !enough(session, core, text, sizeof text)) {
         code = CPN_EBUSY;
     }
-    if (code == 0 && !make_room(core)) {
+    if (code == 0 && !make_room(core, points_of(session))) {
         snprintf(text, sizeof text, "the network has as many sessions under way as it can: try again later");
         code = CPN_EBUSY;
     }

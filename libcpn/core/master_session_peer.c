@@ -159,6 +159,17 @@ static void compare(struct cpni_msession *session, const struct cpni_mpeer *peer
     }
 }
 
+static bool another(const struct cpni_master_core *core, const struct cpni_msession *session)
+{
+    const struct cpni_mnode *node;
+    DL_FOREACH(core->nodes, node) {
+        if (cpni_mpeer_eligible(session, node)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void cpni_mpeer_enabled(struct cpni_master_core *core, struct cpni_mnode *node, const struct cpni_msg_enabled *enabled)
 {
     struct cpni_mpeer *peer = node->peer;
@@ -176,7 +187,7 @@ void cpni_mpeer_enabled(struct cpni_master_core *core, struct cpni_mnode *node, 
              (int)enabled->text.size, enabled->text.size != 0 ? enabled->text.text : "");
     cpni_mpeer_refuse(session, node);
     cpni_mpeer_release(core, peer, 0, NULL); /* by its answer it is not locked */
-    if (session->peer_count == 0) {
+    if (session->peer_count == 0 && !another(core, session)) {
         cpni_msession_end(core, session, CPNI_SESSION_FAILED, enabled->code, "no node could take part; %s: %.*s", node->identity->name,
                           (int)(enabled->text.size < 200 ? enabled->text.size : 200), enabled->text.size != 0 ? enabled->text.text : "");
     }

@@ -146,6 +146,7 @@
 #define CPNI_SESSION_PEERS_MAX 256
 #define CPNI_SESSIONS_MAX 256           /* kept by the master, ended ones included: the oldest ended one makes room */
 #define CPNI_SESSION_POINTS_MAX 65536   /* epochs of all lanes of one session */
+#define CPNI_SESSIONS_POINTS_MAX (1 << 20) /* of all sessions that are kept: about 300 MiB of the master's memory */
 #define CPNI_SESSION_REPLAY_MAX 64      /* rounds between two checkpoints: weights of so many are kept for a replay */
 #define CPNI_SESSION_WAIT_MS 600000     /* without any peer, or without its dataset, a session waits so long and fails */
 #define CPNI_SESSION_RETRIES 3          /* crashes of one lane until it is failed */
