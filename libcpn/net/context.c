@@ -7,16 +7,27 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <unistd.h>
 
 #include <zmq.h>
 
 #include "base/alloc.h"
 #include "proto/limits.h"
 
+#define IO_THREADS_MAX 4
+
 struct cpni_context {
     void *zmq;
     unsigned refs; /* atomic */
 };
+
+/* They encipher, half a GB/s each: what a master sends to many peers at once is bound by them. The other half of the cores is for those
+ * who make and use the bytes. */
+static int io_threads(void)
+{
+    long half = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+    return half < 1 ? 1 : half > IO_THREADS_MAX ? IO_THREADS_MAX : (int)half;
+}
 
 struct cpni_context *cpni_context_new(void)
 {
@@ -26,9 +37,7 @@ struct cpni_context *cpni_context_new(void)
         cpni_free(context);
         return NULL;
     }
-    /* One io thread moves more than two cores can encrypt; it blocks all signals, so the host's handlers stay its
-     * own. */
-    zmq_ctx_set(zmq, ZMQ_IO_THREADS, 1);
+    zmq_ctx_set(zmq, ZMQ_IO_THREADS, io_threads()); /* they block all signals, so the host's handlers stay its own */
     zmq_ctx_set(zmq, ZMQ_MAX_SOCKETS, CPNI_ZMTP_SOCKETS_MAX);
     *context = (struct cpni_context){ .zmq = zmq, .refs = 1 };
     return context;
