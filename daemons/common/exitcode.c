@@ -16,7 +16,6 @@ int exit_code_of(int error)
     case CPN_EUNREACHABLE:
     case CPN_ECLOSED:
     case CPN_EAGAIN:
-    case CPN_EBUSY:
     case CPN_ENONODE:
         return EXIT_CODE_UNREACHABLE;
     case CPN_EDENIED:

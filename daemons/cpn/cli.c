@@ -141,7 +141,8 @@ int cli_fail(struct cli *cli, const char *what, int error)
     snprintf(text, sizeof text, "%s", *detail != 0 ? detail : cpn_strerror(error));
     progress_clear(&cli->progress);
     fprintf(stderr, "%s: %s%s%s\n", cli->name, what, *what != 0 ? ": " : "", text_clean(text));
-    return exit_code_of(error);
+    /* Of a network it says "try again later"; a daemon's own directory that is in use is this machine's trouble. */
+    return error == CPN_EBUSY ? EXIT_CODE_UNREACHABLE : exit_code_of(error);
 }
 
 /* ---- JSON ---- */
