@@ -55,7 +55,7 @@ static int copy_text(struct reading *r, const char *text, size_t size)
     if (memchr(text, '\0', size) != NULL) {
         return refuse(r, CPN_EBADINPUT, "not a table: expected CSV in UTF-8, names in the first row");
     }
-    if (size == 0 || text[0] == '\n' || text[0] == '\r') {
+    if (size == 0 || text[0] == '\n' || (text[0] == '\r' && size > 1 && text[1] == '\n')) {
         return refuse(
             r, CPN_EBADINPUT, "the table is empty or starts with an empty row; expected names, then rows of data");
     }

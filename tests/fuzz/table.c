@@ -3,7 +3,8 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* Any bytes as a CSV table: converted or refused with a sentence; what was converted can be mapped, and treating the
- * same table by the schema that came out gives the same features. The first byte chooses the options. */
+ * same table by the schema that came out gives the same features, from a file and in memory. The first byte chooses the
+ * options. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <cpn/error.h>
 
 #include "data/csv_convert.h"
+#include "data/csv_rows.h"
 #include "data/dataset.h"
 #include "fuzz.h"
 
@@ -44,6 +46,27 @@ static struct cpni_dataset convert(const struct cpni_csv_options *options, const
     return set;
 }
 
+/* `again` is what conversion made of the table by the same schema; rows 0: it was refused, perhaps for its labels. */
+static void read_rows(
+    const struct cpni_dataset *set, const struct cpni_dataset *again, bool comma, const uint8_t *data, size_t size)
+{
+    struct cpni_csv_rows rows;
+    char detail[CPNI_DATA_DETAIL] = "";
+    int rc = cpni_csv_rows_read(&set->schema, data, size, CPNI_DATASET_ROWS_MAX, &rows, detail);
+    if (rc < 0 && (rc != CPN_EBADINPUT || detail[0] == '\0')) {
+        fail("rows refused without reason", detail);
+    }
+    bool text = memchr(data, '\0', size) == NULL;
+    if (again->rows > 0 && comma && text
+        && (rc < 0 || rows.rows != again->rows
+            || memcmp(rows.features, again->features, again->rows * again->columns * sizeof(float)) != 0)) {
+        fail("rows in memory", rc < 0 ? detail : "other features");
+    }
+    if (rc == 0) {
+        cpni_csv_rows_free(&rows);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const second = "2";
@@ -68,6 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 || memcmp(again.features, set.features, set.rows * set.columns * sizeof(float)) != 0)) {
             fail("by its own schema", "other features");
         }
+        read_rows(&set, &again, options.delimiter == ',', data + 1, size - 1);
         cpni_dataset_close(&again);
     }
     cpni_dataset_close(&set);

@@ -6,6 +6,8 @@
  * shards; real tables. */
 #include "dataset_fixture.h"
 
+#include "data/csv_rows.h"
+
 /* A table of some blocks with everything in it, and what must come out. */
 static char *torture(size_t *size, float **features, uint64_t *rows)
 {
@@ -151,6 +153,37 @@ static void a_long_row_fits(void **state)
     assert_true(set.features[1] == 3);
     cpni_dataset_close(&set);
     free(text);
+}
+
+/* A few rows in memory, as a model is asked about them. */
+static void rows_without_a_file(void **state)
+{
+    (void)state;
+    const char *category = "c";
+    struct cpni_csv_options options
+        = { .label = "y", .impute = true, .standardise = true, .categorical = &category, .categorical_count = 1 };
+    struct cpni_dataset set = opened(options, "a,c,y\n1,u,p\n3,v,q\n5,v,q\n");
+    static const char text[] = "y\tc\ta\nwhatever\tu\t5\n\n\tNA\t1\n";
+    float deviation = sqrtf(8.0f / 3);
+    const float features[] = { 2 / deviation, 1, 0, -2 / deviation, 0, 1 };
+    struct cpni_csv_rows rows;
+    char detail[CPNI_DATA_DETAIL];
+    int rc = CPN_ENOMEM;
+    for (unsigned nth = 1; rc != 0; nth++) {
+        cpni_alloc_fail(nth);
+        rc = cpni_csv_rows_read(&set.schema, text, sizeof text - 1, 2, &rows, detail);
+        cpni_alloc_fail(0);
+        assert_true(rc == 0 || rc == CPN_ENOMEM);
+        assert_true(nth < 200);
+    }
+    assert_int_equal(rows.rows, 2);
+    for (size_t i = 0; i < 6; i++) {
+        assert_true(fabsf(rows.features[i] - features[i]) < 1e-6f);
+    }
+    cpni_csv_rows_free(&rows);
+    assert_int_equal(cpni_csv_rows_read(&set.schema, text, sizeof text - 1, 1, &rows, detail), CPN_EBADINPUT);
+    assert_non_null(strstr(detail, "has 2 rows of data; one task takes at most 1"));
+    cpni_dataset_close(&set);
 }
 
 static void memory_may_run_out(void **state)
@@ -334,6 +367,7 @@ int main(void)
         cmocka_unit_test(threads_and_pipes_give_the_same_bytes),
         cmocka_unit_test(errors_do_not_depend_on_threads),
         cmocka_unit_test(a_long_row_fits),
+        cmocka_unit_test(rows_without_a_file),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(a_full_disk_is_said),
         cmocka_unit_test(damaged_datasets_are_refused),
