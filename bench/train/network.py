@@ -110,7 +110,7 @@ def write_table(path, rows, columns, classes):
 def rounds_of(network, table, steps, *more):
     """Seconds of a round and of the training in it: from epochs that are all rounds of `steps` steps."""
     report = network.train("--csv", table, "--label", "label", "--peers", "2", "--validation", "0", "--no-standardise",
-                           "--local-steps", str(steps), "--set", "epochs=40,batch=16", *more)
+                           "--local-steps", str(steps), "--checkpoint", "50", "--set", "epochs=40,batch=16", *more)
     at = epochs_at(report, 0)
     spent = (max(at.values()) - at[2]) / (max(at) - 2)
     return spent / (report["lanes"][0]["steps"] / steps)

@@ -407,6 +407,18 @@ static void close_all(struct cpni_trainer_thread *lane)
     }
 }
 
+static void explain_crash(struct cpni_trained *last, const char *how)
+{
+    char during[48] = "while it opened the lane";
+    if (last->said != CPNI_SAID_OPEN && last->round == 0) {
+        snprintf(during, sizeof during, "between two rounds");
+    } else if (last->said != CPNI_SAID_OPEN) {
+        snprintf(during, sizeof during, "in round %llu", (unsigned long long)last->round);
+    }
+    last->code = CPN_ECRASHED;
+    snprintf(last->detail, sizeof last->detail, "the trainer's process ended %s (%s)", during, how);
+}
+
 void *cpni_trainer_thread_main(void *arg)
 {
     struct cpni_trainer_thread *lane = arg;
@@ -419,12 +431,7 @@ void *cpni_trainer_thread_main(void *arg)
     rc = rc < 0 ? rc : serve(lane, &last);
     end_runner(lane, how, sizeof how);
     if (rc == CPN_ECRASHED) {
-        last.code = rc;
-        if (last.said == CPNI_SAID_OPEN) {
-            snprintf(last.detail, sizeof last.detail, "the trainer's process ended while it opened the lane (%s)", how);
-        } else {
-            snprintf(last.detail, sizeof last.detail, "the trainer's process ended in round %llu (%s)", (unsigned long long)last.round, how);
-        }
+        explain_crash(&last, how);
     }
     close_all(lane);
     post(lane, &last); /* drops it when the lane was ended */
