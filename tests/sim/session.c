@@ -196,6 +196,7 @@ struct session *session_find(struct sim *sim, const struct cpn_id *id)
 /* A round that a node did in earnest. */
 void session_did(struct sim *sim, struct session *session, uint32_t lane, uint64_t round)
 {
+    sim->rounds++;
     if (session != NULL && lane < SESSION_LANES && round < SESSION_ROUNDS) {
         session->did[lane][round]++;
         trace_line(sim, NULL, "** session %.8s lane %u round %llu, time %u", session->name, lane, (unsigned long long)round,

@@ -90,6 +90,7 @@ void trainer_said(struct proc *proc, struct job *job)
     trainer->opened = true;
     if (event->said == CPNI_TRAINED_ROUND && event->code == 0) {
         trainer->rounds = event->round;
+        proc->sim->replays += trainer->round.replay;
         if (!trainer->round.replay) {
             session_did(proc->sim, trainer->session, trainer->brain.lane, event->round);
         }
@@ -156,7 +157,8 @@ static void open_lane(struct proc *proc, const struct cpni_act_trainer *act)
     trainer->session = session_by_spec(sim, &act->dataset, act->spec);
     trainer->busy = true;
     trainer->round.op = CPNI_TRAINER_OPEN;
-    trainer->step_us = rng_chance(sim, 50) ? rng_between(sim, 50 * MS, 400 * MS) : rng_between(sim, 1 * MS, 20 * MS);
+    int64_t most_us = sim->options->train ? 120 * MS : 20 * MS;
+    trainer->step_us = rng_chance(sim, 50) ? rng_between(sim, 50 * MS, 400 * MS) : rng_between(sim, 1 * MS, most_us);
     brain_fresh(&trainer->brain, act->spec, act->lane);
     LIST_ADD(proc->trainers, trainer);
     cpni_bytes_unref(read_blob(proc, &act->dataset, "dataset"));

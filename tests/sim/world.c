@@ -260,7 +260,8 @@ void sim_run(uint64_t seed, const struct options *options, struct outcome *out)
     make(sim);
     run(sim);
     *out = (struct outcome){ .failed = sim->failed, .hash = sim->hash, .steps = sim->steps, .packets = sim->packets, .runs = sim->runs,
-                             .delivered = sim->delivered, .sessions = sim->sessions_completed, .end_us = sim->now_us };
+                             .delivered = sim->delivered, .sessions = sim->sessions_completed,
+                             .rounds = sim->rounds, .replays = sim->replays, .end_us = sim->now_us };
     memcpy(out->failure, sim->failure, sizeof out->failure);
     unmake(sim);
     free(sim);
