@@ -265,9 +265,9 @@ static void headline(const struct cpn_session_report *report, FILE *to)
     if (seconds >= 0) {
         fprintf(to, "; %s", text_duration((uint64_t)(seconds * 1e6), time));
     }
-    fprintf(to, "\n%" PRIu64 " rows to learn from, %" PRIu64 " for validation; %u columns, %u classes; %s, %u peers, trainer %s\n",
+    fprintf(to, "\n%" PRIu64 " rows to learn from, %" PRIu64 " for validation; %u columns, %u classes; %s, %u peer%s, trainer %s\n",
             info->train_rows, info->rows - info->train_rows, info->columns, info->classes, cpn_session_mode_name(info->mode), info->peers,
-            info->trainer);
+            info->peers == 1 ? "" : "s", info->trainer);
 }
 
 /* What all lanes have in common is told once, above the table. */
@@ -317,7 +317,8 @@ static void reproducible(const struct cpn_session_info *info, FILE *to)
                 *why != 0 ? ": " : "", text_clean(why));
     }
     if (info->repeated > 0) {
-        fprintf(to, "Repeated:     %" PRIu64 " rounds, after a peer or the master was lost\n", info->repeated);
+        fprintf(to, "Repeated:     %" PRIu64 " round%s, after a peer or the master was lost\n", info->repeated,
+                info->repeated > 1 ? "s" : "");
     }
     if (has_weights(info)) {
         fprintf(to, "Weights:      %s\n", cpn_hash_text(&info->weights, hash));

@@ -103,13 +103,19 @@ static void draw(struct watch *watch, const struct cpn_session_report *report)
     struct table table;
     table_init(&table, titles);
     size_t rows = screen_rows(&watch->screen);
-    size_t shown = lanes_shown(report, rows > 5 ? rows - 5 : 1, &table);
+    size_t shown = lanes_shown(report, rows > 6 ? rows - 6 : 1, &table);
     table_print(&table, out);
     table_free(&table);
     if (shown < report->lane_count) {
         fprintf(out, "… and %zu more lanes\n", report->lane_count - shown);
     }
     validation_line(report, out);
+    const char *trouble = cpn_client_detail(watch->cli->client);
+    if (*trouble != 0) {
+        char text[CPN_DETAIL];
+        snprintf(text, sizeof text, "%s", trouble);
+        fprintf(out, "%s\n", text_clean(text));
+    }
     if (fclose(out) == 0) {
         screen_draw(&watch->screen, picture);
     }

@@ -4,10 +4,16 @@
 
 """Training as a person sees it: lines, tables, refusals, Ctrl-C. What sessions survive is in train.py."""
 
+import fcntl
 import json
 import os
+import pty
 import random
+import re
 import signal
+import struct
+import subprocess
+import termios
 
 from network import NetworkTest, main, wait_for
 
@@ -97,6 +103,34 @@ class Training(NetworkTest):
         network.ok("sessions", "publish", "round", "later")
         self.assertEqual([m["ready"] for m in network.json("models") if m["name"] == "later"], [2])
         self.assertEqual(network.ok("sessions", "watch", "round").returncode, 0)
+
+    def test_a_terminal_shows_one_table_in_place(self):
+        rows, columns = 12, 60
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        arguments = self.network.arguments(*self.arguments("--set", "epochs=3", "--peers", "2", "--sweep", "batch=8,16,32,64,128",
+                                                           "--sweep", "lr=1e-2,1e-3,1e-4,1e-5"))
+        with subprocess.Popen(arguments, env=dict(self.network.env, TERM="xterm"), stdin=theirs, stdout=theirs, stderr=theirs) as process:
+            os.close(theirs)
+            seen = b""
+            while True:
+                try:
+                    data = os.read(ours, 65536)
+                except OSError:  # nobody has the terminal any more
+                    break
+                if not data:
+                    break
+                seen += data
+            self.assertEqual(process.wait(timeout=60), 0, seen)
+        os.close(ours)
+        pictures = re.split(r"\r?\x1b\[\d+A", seen.decode())
+        self.assertGreater(len(pictures), 2)
+        for picture in pictures[:-1]:  # the last one is the outcome, below the cleared table
+            table = re.sub(r"\x1b\[[KJ]|\r", "", picture[picture.rindex("Session "):]).split("\n")
+            self.assertLessEqual(len(table), rows)  # with the line that the cursor is on
+            self.assertLess(max(map(len, table)), columns)
+            self.assertTrue([line for line in table if re.match("… and [0-9]+ more lanes", line)], picture)
+        self.assertIn("Best: ", pictures[-1])
 
     # ---- refusals ----
 
