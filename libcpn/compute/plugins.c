@@ -39,6 +39,8 @@ void cpni_compute_paths(const char *runner, const char *plugins, struct cpni_com
     static const char *const runners[] = { "cpn-runner", "../libexec/cpn/cpn-runner", CPN_RUNNER_PATH };
     static const char *const directories[]
         = { "../lib/cpn/backends", "../" CPN_LIBDIR "/cpn/backends", CPN_PLUGIN_PATH };
+    static const char *const trainers[]
+        = { "../lib/cpn/trainers", "../" CPN_LIBDIR "/cpn/trainers", CPN_PLUGIN_PATH "/../trainers" };
     char base[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", base, sizeof base - 1);
     base[length > 0 ? length : 0] = 0;
@@ -55,7 +57,9 @@ void cpni_compute_paths(const char *runner, const char *plugins, struct cpni_com
     } else if (!first_that_exists(base, directories, sizeof directories / sizeof *directories, out->plugins)) {
         snprintf(out->plugins, sizeof out->plugins, "%s", CPN_PLUGIN_PATH);
     }
-    snprintf(out->trainers, sizeof out->trainers, "%.*s/../trainers", PATH_MAX - 16, out->plugins);
+    if (plugins != NULL || !first_that_exists(base, trainers, sizeof trainers / sizeof *trainers, out->trainers)) {
+        snprintf(out->trainers, sizeof out->trainers, "%.*s/../trainers", PATH_MAX - 16, out->plugins);
+    }
 }
 
 /* ---- what they are ---- */
