@@ -46,13 +46,19 @@ static bool better(struct figure a, struct figure b)
     return a.accuracy_ppm != b.accuracy_ppm ? a.accuracy_ppm > b.accuracy_ppm : a.loss_micro < b.loss_micro;
 }
 
+/* A configuration that went all the way is preferred to one that was cut or stopped: its early figure would win by luck. */
+static bool ranks_higher(const struct cpni_mlane *a, const struct cpni_mlane *b)
+{
+    bool a_whole = a->state == CPNI_LANE_COMPLETED, b_whole = b->state == CPNI_LANE_COMPLETED;
+    return a_whole != b_whole ? a_whole : better(figure_of(a, a->weights_kept.round), figure_of(b, b->weights_kept.round));
+}
+
 void cpni_msession_rank(struct cpni_msession *session)
 {
     const struct cpni_mlane *best = NULL;
     for (uint32_t i = 0; i < session->lane_count; i++) {
         const struct cpni_mlane *lane = &session->lanes[i];
-        bool has = lane->weights_kept.here;
-        if (has && (best == NULL || better(figure_of(lane, lane->weights_kept.round), figure_of(best, best->weights_kept.round)))) {
+        if (lane->weights_kept.here && (best == NULL || ranks_higher(lane, best))) {
             best = lane;
         }
     }
