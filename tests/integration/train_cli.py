@@ -17,7 +17,7 @@ import termios
 
 from network import NetworkTest, main, wait_for
 
-LONG = "epochs=30000,batch=8,hidden=256:256"  # nobody waits for its end
+LONG = "epochs=20000,batch=8,hidden=256:256"  # nobody waits for its end
 
 
 def table(rows):
