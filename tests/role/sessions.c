@@ -457,7 +457,7 @@ static void a_session_is_stopped(void **state)
     struct cpn_id other;
     options.table.path = write_flowers(network);
     options.table.label = "kind";
-    options.settings = "epochs=30000";
+    options.settings = "epochs=20000";
     struct cpn_id session = start(network, &options);
     assert_int_equal(cpn_session_watch(network->client, &session, until_an_epoch_is_done, NULL, DEADLINE_MS), CPN_ECANCELLED);
     assert_int_equal(cpn_session_watch(network->client, &session, NULL, NULL, 0), CPN_ETIMEDOUT);

@@ -86,9 +86,12 @@ static inline void fixture_close(struct fixture *f)
 static inline void step(struct fixture *f, const struct cpni_event *event)
 {
     cpni_actions_clear(&f->actions);
-    cpni_alloc_fail(f->arm);
+    const bool arms = f->arm != 0; /* else a test may have armed for several steps itself */
+    if (arms) {
+        cpni_alloc_fail(f->arm);
+    }
     f->rc = cpni_master_core_step(f->core, event, &f->now, &f->actions);
-    unsigned made = cpni_alloc_fail(0);
+    unsigned made = arms ? cpni_alloc_fail(0) : 0;
     f->arm = f->arm > made ? f->arm - made : 0;
     f->failed = f->failed || f->rc == CPN_ENOMEM;
     const char *broken = cpni_master_core_check(f->core);
