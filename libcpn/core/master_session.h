@@ -152,7 +152,6 @@ struct cpni_msession {
     bool restart;             /* sync: a lane lost its place in the round */
     uint64_t rung;            /* halving: the last one that was decided */
     struct cpni_bytes *gradient; /* sync: the mean of the last complete step */
-    uint64_t learned, learned_correct, learned_loss; /* since the last common point; the loss times samples */
     bool evaluated_last;      /* the last evaluation is done */
 
     /* the outcome so far */
@@ -255,7 +254,6 @@ void cpni_msession_rank(struct cpni_msession *session); /* sweep: the best lane'
 /* average and sync: */
 struct cpni_bytes *cpni_msession_mean(struct cpni_master_core *core, const struct cpni_msession *session); /* NULL: no memory */
 struct cpni_mstored *cpni_mstored_place(struct cpni_master_core *core, struct cpni_msession *session); /* of the next; NULL: it has ended */
-void cpni_msession_learn(struct cpni_msession *session, const struct cpni_msg_update *update);
 void cpni_msession_finish(struct cpni_master_core *core, struct cpni_msession *session); /* after the last round */
 void cpni_msession_last(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update);
 bool cpni_msession_evaluates(const struct cpni_msession *session, uint64_t round); /* the common weights with which it begins */

@@ -100,14 +100,6 @@ static int count_in(struct cpni_master_core *core, struct cpni_mlane *lane, cons
     return rc;
 }
 
-void cpni_msession_learn(struct cpni_msession *session, const struct cpni_msg_update *update)
-{
-    uint64_t loss = update->loss_micro < 1000000000 ? update->loss_micro : 1000000000; /* a thousand nats: no sum overflows */
-    session->learned += update->samples;
-    session->learned_correct += update->correct;
-    session->learned_loss += loss * update->samples;
-}
-
 void cpni_msession_evaluated(struct cpni_master_core *core, struct cpni_msession *session, struct cpni_mlane *lane,
                              const struct cpni_msg_update *update)
 {
@@ -149,9 +141,6 @@ void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mla
         cpni_mlane_failed(core, lane, rc == CPN_EBADINPUT ? CPN_EDIVERGED : rc,
                           cpni_str(rc == CPN_EBADINPUT ? "a weight is not finite or too large to average" : "its update does not fit the session"));
         return;
-    }
-    if (!late) {
-        cpni_msession_learn(session, update);
     }
     cpni_msession_evaluated(core, session, lane, update);
     cpni_msession_fetch_state(core, lane, update);

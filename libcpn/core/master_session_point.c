@@ -80,25 +80,24 @@ static uint32_t ppm_of(uint64_t part, uint64_t of)
     return of == 0 || part > of ? 0 : (uint32_t)(part * 1000000 / of);
 }
 
-/* The common weights of average and sync, or a configuration of a sweep, after an epoch. */
+/* The common weights of average and sync, or a configuration of a sweep, after an epoch. Common weights have no figures of training: which
+ * updates came before this one is chance, and those of an earlier term are not known; the lanes have their own. */
 void cpni_mpoint_evaluated(struct cpni_master_core *core, struct cpni_mlane *lane, uint32_t number, uint32_t epoch,
                            const struct cpni_msg_update *update)
 {
     struct cpni_msession *session = lane->session;
     bool common = number == CPNI_LANE_COMMON;
     struct cpni_command_session_point values = { .lane = number, .epoch = epoch,
-        .samples = common ? session->learned : update->samples,
-        .train_loss_micro = common ? (session->learned != 0 ? session->learned_loss / session->learned : 0) : update->loss_micro,
-        .train_ppm = common ? ppm_of(session->learned_correct, session->learned) : ppm_of(update->correct, update->samples),
+        .samples = common ? 0 : update->samples,
+        .train_loss_micro = common ? 0 : update->loss_micro,
+        .train_ppm = common ? 0 : ppm_of(update->correct, update->samples),
         .evaluated = update->tested != 0, .loss_micro = update->tested_loss_micro,
         .accuracy_ppm = ppm_of(update->tested_correct, update->tested), .rate = lane->shown.rate,
         .at_us = core->now.wall_us - session->started_wall_us };
     if (lane->peer != NULL && !common) {
         memcpy(values.node, lane->peer->node->identity->name, sizeof values.node);
     }
-    if (cpni_mpoint_add(core, session, &values) != NULL && common) {
-        session->learned = session->learned_correct = session->learned_loss = 0;
-    }
+    cpni_mpoint_add(core, session, &values);
 }
 
 /* The heartbeat of a lane. A sweep's epochs become points with the UPDATE that says how the validation went. */

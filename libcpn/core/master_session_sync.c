@@ -134,7 +134,6 @@ void cpni_msession_sync_update(struct cpni_master_core *core, struct cpni_mlane 
     if (core->out->failed) {
         return;
     }
-    cpni_msession_learn(session, update);
     cpni_msession_evaluated(core, session, lane, update);
     lane->round = update->round;
     lane->training = 0;

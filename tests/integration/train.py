@@ -97,7 +97,7 @@ class TrainTest(NetworkTest):
         self.assertEqual(session["state"], "completed", session["text"])
         self.assertGreater(session["accuracy"], 0.9)
         self.assertIsNotNone(session["weights"])
-        self.assertEqual({lane["device"] for lane in report["lanes"] if lane["state"] == "completed"}, {"cpu"})
+        self.assertLessEqual({lane["device"] for lane in report["lanes"]}, {"cpu", ""})  # "": trained before the master died
         self.check_points(report, lanes, epochs)
         return session["weights"]
 
@@ -128,11 +128,33 @@ class Modes(TrainTest):
         listed = self.network.json("sessions")
         self.assertEqual([s["id"] for s in listed], [r["session"]["id"] for r in (other, again, first)])
 
-    def test_int8_is_reproducible(self):
+    def test_int8_and_sync_are_reproducible(self):
         self.start_workers("w1", "w2")
-        first = self.train("--peers", "2", *SHORT, "--int8")
-        again = self.train("--peers", "2", *SHORT, "--int8")
-        self.assertEqual(self.check_good(first, 5), again["session"]["weights"])
+        for extra in (("--int8",), ("--mode", "sync")):
+            first = self.train("--peers", "2", *SHORT, *extra)
+            again = self.train("--peers", "2", *SHORT, *extra)
+            self.assertEqual(self.check_good(first, 5), again["session"]["weights"], extra)
+
+    def test_sweep_with_one_that_diverges(self):
+        self.start_workers("w1", "w2")
+        report = self.train("--peers", "2", "--set", "hidden=16,batch=16,epochs=4", "--peer", "lr=1e30,optimizer=sgd",
+                            "--peer", "lr=1e-2", "--peer", "lr=1e-3")
+        self.assertEqual([lane["state"] for lane in report["lanes"]], ["failed", "completed", "completed"])
+        self.assertIn("diverged", report["lanes"][0]["text"])
+        self.assertIn(report["session"]["best"], (1, 2))
+        self.check_good(report, 4, lanes=(1, 2))
+        self.check_released("w1", "w2")
+
+    def test_halving_cuts_the_worse_half(self):
+        self.start_workers("w1", "w2")
+        report = self.train("--peers", "2", "--set", "hidden=16,batch=16,epochs=4", "--sweep", "lr=1e-6,1e-2", "--sweep",
+                            "seed=1,2", "--halving")
+        states = [lane["state"] for lane in report["lanes"]]
+        self.assertEqual((len(states), states.count("cut"), states.count("completed")), (4, 3, 1), states)
+        best = report["session"]["best"]
+        self.assertEqual(states[best], "completed")
+        self.assertIn("lr=1e-2", report["lanes"][best]["settings"])
+        self.check_good(report, 4, lanes=(best,))
 
 
 class Refused(TrainTest):
@@ -311,6 +333,54 @@ class Faults(TrainTest):
         self.assertFalse(report["session"]["reproducible"])
         self.assertIn("quorum", report["session"]["why"])
         self.check_released("w1", "w2")
+
+
+class FaultsOfModes(TrainTest):
+    """A worker, a trainer and the master die, one after the other, in one session: what comes out is the same to the bit."""
+
+    def disturb(self, *args):
+        workers = self.start_workers("w1", "w2")
+        undisturbed = self.train("--peers", "2", *args)
+        self.assertEqual(undisturbed["session"]["state"], "completed")
+        session = self.start("--peers", "2", *args)
+
+        def half_way(part):
+            def look():
+                report = self.show(session)
+                self.assertNotIn(report["session"]["state"], OVER, f"it ended before part {part}")
+                enough = len(report["points"]) * 5 >= len(undisturbed["points"]) * part
+                return report if enough and len(self.working(report)) > 0 else None
+            return wait_for(f"part {part} of 5", look)
+        for pid in runners(workers[self.working(half_way(1))[0]]):
+            os.kill(pid, signal.SIGKILL)
+        name = self.working(half_way(2))[-1]
+        workers[name].kill()
+        workers[name] = self.network.start_worker(name, wait=False)
+        half_way(3)
+        self.network.master.kill()
+        self.network.start_master()
+        report = self.watch(session)
+        self.check_released("w1", "w2")
+        self.assertEqual(report["session"]["weights"], undisturbed["session"]["weights"])
+        figures = ("lane", "epoch", "samples", "train_loss", "train_accuracy", "loss", "accuracy")
+        seen = [sorted(str([point[key] for key in figures]) for point in r["points"]) for r in (report, undisturbed)]
+        self.maxDiff = None
+        self.assertEqual(seen[0], seen[1])
+        return report
+
+    def test_sync(self):
+        report = self.disturb("--mode", "sync", "--set", "hidden=32,batch=32,epochs=40", "--local-steps", "20")
+        self.check_good(report, 40)
+
+    def test_sweep(self):
+        report = self.disturb("--set", "hidden=256:128,batch=4,epochs=30", "--peer", "lr=1e-3", "--peer", "lr=1e-4", "--peer",
+                              "lr=1e-5", "--peer", "lr=1e-3,seed=2")
+        self.check_good(report, 30, lanes=(0, 1, 2, 3))
+
+    def test_halving(self):
+        report = self.disturb("--set", "hidden=256:128,batch=4,epochs=32", "--sweep", "lr=1e-3,1e-4", "--sweep", "seed=1,2",
+                              "--halving")
+        self.check_good(report, 32, lanes=(report["session"]["best"],))
 
 
 class Outcome(TrainTest):
