@@ -259,6 +259,7 @@ static void a_straggler_is_cut_and_its_late_update_ignored(void **state)
     (void)state;
     struct network n;
     network_open(&n, 3);
+    n.gaps = true;
     start(&n, "mode average\ntrainer dnn\npeers 3\nlocal-steps 10\ncheckpoint 3\nquorum 2\nlane batch=10,epochs=2\n");
     assert_false(look(&n)->reproducible);
     n.t[2].silent = true; /* it trains, and is slow */

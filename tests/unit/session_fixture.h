@@ -18,11 +18,13 @@ struct trainer { /* a node, and what it was told */
     struct peer control, bulk;
     bool up;
     bool silent; /* answers nothing */
+    unsigned boot;
     unsigned delay; /* turns until it answers a TRAIN */
     struct cpni_msg_train train[8]; /* by lane */
     float weights[8][VALUES], mean[VALUES];
     bool own[8]; /* it goes on from its own weights */
     unsigned due[8]; /* turns left; 0: nothing to do */
+    bool has[8];     /* the lane has a process here */
     uint64_t rounds[8]; /* completed */
     uint64_t step[8];   /* sync: complete ones of the round */
     bool waits[8];      /* sync: for the mean of the next */
@@ -45,6 +47,10 @@ struct network {
     struct { struct cpni_act_disk act; } jobs[256];
     unsigned job_count;
     float outcome[VALUES]; /* of the last import */
+    struct { struct cpn_hash root; float values[VALUES]; } blobs[512];
+    unsigned blob_count;
+    struct cpn_hash removed[1024]; /* from the disk, since then not there */
+    unsigned removed_count;
     struct cpn_hash outcome_root;
     unsigned done, refused;
     int refused_code;
@@ -54,6 +60,7 @@ struct network {
     char mode; /* 'a'verage, 's'ync, s'w'eep */
     uint64_t steps; /* sync: of a round */
     unsigned lanes; /* sync */
+    bool gaps;      /* lanes may leave rounds out */
     unsigned seed; /* of the order of answers */
     int answer_code; /* of the next answer of a trainer, once */
     uint64_t answer_round;
@@ -116,6 +123,86 @@ static inline float restored(const struct network *n, uint32_t lane, uint64_t ro
     return value;
 }
 
+static inline bool is_removed(const struct network *n, const struct cpn_hash *root)
+{
+    for (unsigned i = 0; i < n->removed_count; i++) {
+        if (memcmp(&n->removed[i], root, sizeof *root) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline void set_removed(struct network *n, const struct cpn_hash *root, bool removed)
+{
+    for (unsigned i = 0; i < n->removed_count; i++) {
+        if (memcmp(&n->removed[i], root, sizeof *root) == 0) {
+            n->removed[i] = n->removed[--n->removed_count];
+            i--;
+        }
+    }
+    if (removed && n->removed_count < 1024) {
+        n->removed[n->removed_count++] = *root;
+    }
+}
+
+/* As a worker does: a lane that is in its place, or a round before it, stays as it is; but for sync, where a round begins anew. */
+static inline void take_lane(struct network *n, struct trainer *t, const struct cpni_msg_lane *msg)
+{
+    uint32_t l = msg->lane;
+    bool sync = n->mode == 's', runs = t->due[l] != 0 || t->waits[l];
+    uint64_t at = runs ? t->train[l].round - 1 : t->rounds[l];
+    bool in_place = t->has[l] && ((at == msg->round && (!sync || !runs)) || (!sync && !runs && at == msg->round + 1));
+    t->lanes++;
+    t->lane[l] = *msg;
+    t->replays[l] = msg->replay_count;
+    assert_false(is_removed(n, &msg->state_root));
+    assert_true(msg->replay_count == msg->round - msg->state_round);
+    for (uint32_t i = 0; i < msg->replay_count; i++) {
+        assert_int_equal(msg->replay[i].round, msg->state_round + 1 + i);
+        assert_false(is_removed(n, &msg->replay[i].root));
+    }
+    if (in_place) {
+        return;
+    }
+    for (unsigned i = 0; n->mode != 'a' && i < VALUES; i++) {
+        t->weights[l][i] = restored(n, l, msg->round);
+    }
+    t->has[l] = true;
+    t->rounds[l] = msg->round;
+    t->step[l] = 0;
+    t->waits[l] = false;
+    t->due[l] = runs && t->train[l].round == msg->round + 1;
+}
+
+static inline void take_train(struct network *n, struct trainer *t, const struct cpni_msg_train *msg)
+{
+    uint32_t l = msg->lane;
+    bool runs = t->due[l] != 0 || t->waits[l], same = t->train[l].round == msg->round;
+    t->trains++;
+    assert_true(t->has[l]);
+    assert_true(n->gaps || msg->round == t->rounds[l] + 1 || msg->round == t->rounds[l]);
+    t->own[l] = msg->bytes == 0;
+    if (!runs || !same || t->waits[l]) {
+        t->due[l] = 1 + t->delay;
+    }
+    t->train[l] = *msg;
+}
+
+static inline void take_mean(struct trainer *t, const struct cpni_msg_gradient *msg)
+{
+    uint32_t l = msg->lane;
+    if (!t->waits[l] || msg->step != t->step[l] + 1 || msg->round != t->train[l].round) {
+        return;
+    }
+    for (unsigned i = 0; i < VALUES; i++) {
+        t->weights[l][i] += t->mean[i];
+    }
+    t->step[l]++;
+    t->waits[l] = false;
+    t->due[l] = 1;
+}
+
 static inline void take_trainer(struct network *n, struct trainer *t, const struct cpni_msg *msg, struct cpni_msg *answer)
 {
     switch (msg->type) {
@@ -128,35 +215,19 @@ static inline void take_trainer(struct network *n, struct trainer *t, const stru
         answer->enabled.reproducible = true;
         break;
     case CPNI_MSG_LANE:
-        t->lanes++;
-        t->lane[msg->lane.lane] = msg->lane;
-        t->replays[msg->lane.lane] = msg->lane.replay_count;
-        if (n->mode != 'a' && (t->rounds[msg->lane.lane] != msg->lane.round || t->step[msg->lane.lane] != 0 || msg->lane.round == 0)) {
-            for (unsigned i = 0; i < VALUES; i++) {
-                t->weights[msg->lane.lane][i] = restored(n, msg->lane.lane, msg->lane.round);
-            }
-        }
-        t->rounds[msg->lane.lane] = msg->lane.round;
-        t->step[msg->lane.lane] = 0;
-        t->due[msg->lane.lane] = 0;
+        take_lane(n, t, &msg->lane);
         break;
     case CPNI_MSG_GRADIENT:
-        if (t->waits[msg->gradient.lane] && msg->gradient.step == t->step[msg->gradient.lane] + 1 &&
-            msg->gradient.round == t->train[msg->gradient.lane].round) {
-            for (unsigned i = 0; i < VALUES; i++) {
-                t->weights[msg->gradient.lane][i] += t->mean[i];
-            }
-            t->step[msg->gradient.lane]++;
-            t->waits[msg->gradient.lane] = false;
-            t->due[msg->gradient.lane] = 1;
-        }
+        take_mean(t, &msg->gradient);
         break;
     case CPNI_MSG_UNLANE:
         t->unlanes++;
+        t->has[msg->unlane.lane] = false;
         t->due[msg->unlane.lane] = 0;
         break;
     case CPNI_MSG_STOP:
         t->stops++;
+        memset(t->has, 0, sizeof t->has);
         memset(t->due, 0, sizeof t->due);
         break;
     case CPNI_MSG_PIECE:
@@ -164,12 +235,7 @@ static inline void take_trainer(struct network *n, struct trainer *t, const stru
         memcpy(n->mode == 's' ? t->mean : t->weights[msg->piece.lane], msg->piece.data->data, sizeof t->mean);
         break;
     case CPNI_MSG_TRAIN:
-        t->trains++;
-        t->own[msg->train.lane] = msg->train.bytes == 0;
-        if (t->train[msg->train.lane].round != msg->train.round || t->due[msg->train.lane] == 0) {
-            t->due[msg->train.lane] = 1 + t->delay;
-        }
-        t->train[msg->train.lane] = msg->train;
+        take_train(n, t, &msg->train);
         break;
     default:
         break;
@@ -249,11 +315,26 @@ static inline void disk_answer(struct network *n, const struct cpni_act_disk *ac
         assert_int_equal(act->data->size, sizeof n->outcome);
         memcpy(n->outcome, act->data->data, sizeof n->outcome);
         n->outcome_root = event.disk.root;
+        set_removed(n, &event.disk.root, false);
+        n->blobs[n->blob_count % 512].root = event.disk.root;
+        memcpy(n->blobs[n->blob_count++ % 512].values, n->outcome, sizeof n->outcome);
     } else if (act->op == CPNI_DISK_READ_CHUNK) {
-        chunk = cpni_bytes_copy(n->outcome, sizeof n->outcome);
+        for (unsigned i = 0; i < 512 && chunk == NULL; i++) {
+            if (memcmp(&n->blobs[i].root, &act->root, sizeof act->root) == 0) {
+                chunk = cpni_bytes_copy(n->blobs[i].values, sizeof n->blobs[i].values);
+            }
+        }
+        assert_non_null(chunk);
         event.disk.bytes = chunk;
     } else if (act->op == CPNI_DISK_BEGIN) {
+        set_removed(n, &act->root, false);
         event.disk.size = act->size; /* everything that is asked for is there already: transfers are tested elsewhere */
+    }
+    if (act->op == CPNI_DISK_REMOVE) {
+        set_removed(n, &act->root, true);
+    }
+    if (act->op == CPNI_DISK_READ_CHUNK) {
+        assert_false(is_removed(n, &act->root));
     }
     if (act->ticket != 0) {
         step(&n->f, &event);
@@ -296,16 +377,17 @@ static inline void answer_step(struct network *n, struct trainer *t, uint32_t la
 static inline void answer_train(struct network *n, struct trainer *t, uint32_t lane)
 {
     const struct cpni_msg_train train = t->train[lane];
-    if (train.exchange && t->step[lane] < train.steps) {
+    bool again = t->rounds[lane] >= train.round; /* it said so before */
+    if (train.exchange && t->step[lane] < train.steps && !again) {
         answer_step(n, t, lane);
         return;
     }
     struct cpni_msg msgs[2] = { { .type = CPNI_MSG_PIECE }, { .type = CPNI_MSG_UPDATE } };
     t->step[lane] = 0;
-    if (t->own[lane] && train.round == 1 && !train.exchange) {
+    if (t->own[lane] && train.round == 1 && n->mode == 'a') {
         memset(t->weights[lane], 0, sizeof t->weights[lane]);
     }
-    for (unsigned i = 0; train.steps != 0 && !train.exchange && i < VALUES; i++) {
+    for (unsigned i = 0; train.steps != 0 && !train.exchange && !(again && n->mode == 'w') && i < VALUES; i++) {
         t->weights[lane][i] += (float)train.round + (float)lane;
     }
     struct cpni_bytes *bytes = cpni_bytes_copy(t->weights[lane], sizeof t->weights[lane]);
@@ -334,10 +416,12 @@ static inline void answer_train(struct network *n, struct trainer *t, uint32_t l
     if (n->answer_code != 0 && n->answer_round == train.round) {
         msgs[1].update.code = n->answer_code;
         n->answer_code = 0;
+        t->has[lane] = false;
     } else {
         t->rounds[lane] = train.round;
     }
     t->due[lane] = 0;
+    t->waits[lane] = false;
     unsigned first = train.steps == 0 || msgs[1].update.code != 0;
     say_many(&n->f, &t->bulk, msgs + first, 2 - first);
     take_sends(n);
@@ -399,6 +483,12 @@ static inline void trainer_up(struct network *n, unsigned i, unsigned boot, cons
     t->control = a_peer(conn, 10 + i, 100 * i + boot);
     t->bulk = a_peer(conn + 1, 10 + i, 100 * i + boot);
     t->up = true;
+    if (boot != t->boot) {
+        memset(t->has, 0, sizeof t->has);
+        memset(t->due, 0, sizeof t->due);
+        memset(t->waits, 0, sizeof t->waits);
+    }
+    t->boot = boot;
     struct cpni_rec_TEXT backend = { .text = cpni_str("train.dnn 1.0") };
     char text[CPN_ID_TEXT];
     struct cpni_rec_TEXT locked = { 0 };
@@ -425,6 +515,8 @@ static inline void trainer_down(struct network *n, unsigned i)
     struct cpni_msg bye = { .type = CPNI_MSG_BYE };
     n->t[i].up = false;
     memset(n->t[i].due, 0, sizeof n->t[i].due);
+    memset(n->t[i].waits, 0, sizeof n->t[i].waits);
+    memset(n->t[i].has, 0, sizeof n->t[i].has);
     do_step(n, &n->t[i].control, bye);
 }
 
@@ -473,7 +565,7 @@ static inline void all_again(struct network *n, const struct cpn_id *session)
     user_up(n);
     for (unsigned i = 0; i < n->count; i++) {
         if (n->t[i].up) {
-            trainer_up(n, i, 0, n->t[i].enables > n->t[i].stops ? session : NULL);
+            trainer_up(n, i, n->t[i].boot, n->t[i].enables > n->t[i].stops ? session : NULL);
         }
     }
 }
@@ -546,13 +638,12 @@ static inline void master_dies(struct network *n, const struct cpn_id *session)
     for (unsigned i = 0; i < n->count; i++) {
         was_up[i] = n->t[i].up;
         n->t[i].up = false;
-        memset(n->t[i].due, 0, sizeof n->t[i].due);
     }
     master_again(n);
     user_up(n);
     for (unsigned i = 0; i < n->count; i++) {
         if (was_up[i]) {
-            trainer_up(n, i, 0, session);
+            trainer_up(n, i, n->t[i].boot, session);
         }
     }
     seconds(n, 4);
