@@ -5,16 +5,17 @@
 /* See session_outcome.h. */
 #include "session_outcome.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/signals.h"
 #include "prepare.h"
-#include "session_view.h"
 #include "write.h"
 
 #define PUBLISH_MS 600000        /* to fetch the weights and publish the bundle over a slow line */
 #define IMAGE_SIDE_MAX 65535     /* more than any decoder takes */
+#define MODEL_NAME_MAX 63        /* as for every model: cpn(7) */
 #define MODEL_BACKEND "opencv.dnn" /* which runs what sessions publish */
 
 int outcome_plot(struct cli *cli, const struct cpn_session_report *report, const char *path)
@@ -56,15 +57,31 @@ bool outcome_image(const struct cli *cli, const char *text, uint32_t *width, uin
     return true;
 }
 
+bool outcome_name(const struct cli *cli, const char *name)
+{
+    size_t length = strlen(name);
+    bool ok = isalnum((unsigned char)*name) && length <= MODEL_NAME_MAX;
+    for (const char *at = name; *at != 0; at++) {
+        ok = ok && ((unsigned char)*at < 0x80) && (isalnum((unsigned char)*at) || strchr("._-", *at) != NULL);
+    }
+    if (!ok) {
+        fprintf(stderr, "%s: '%s': expected the name of a model, 1 to %d of a-z A-Z 0-9 . _ -, a letter or digit first\n", cli->name, name,
+                MODEL_NAME_MAX);
+    }
+    return ok;
+}
+
 static void wake(void *client)
 {
     cpn_client_wake(client);
 }
 
-static int publish_and_wait(struct cli *cli, const struct cpn_id *session, const struct cpn_session_publish_options *options)
+static int publish_and_wait(struct cli *cli, const struct cpn_id *session, const struct cpn_session_publish_options *options,
+                            bool *published)
 {
     struct prepare prepare = { .cli = cli, .name = options->name, .backend = MODEL_BACKEND };
     int rc = cpn_session_publish(cli->client, session, options, PUBLISH_MS, &prepare.version);
+    *published = rc == 0;
     if (rc < 0) {
         return signals_seen() ? EXIT_CODE_INTERRUPTED : cli_fail(cli, options->name, rc);
     }
@@ -81,15 +98,10 @@ static int publish_and_wait(struct cli *cli, const struct cpn_id *session, const
     return status;
 }
 
-int outcome_publish(struct cli *cli, const struct cpn_id *session, const struct cpn_session_publish_options *options)
+int outcome_publish(struct cli *cli, const struct cpn_id *session, const struct cpn_session_publish_options *options, bool *published)
 {
-    char id[VIEW_ID];
     signals_install(wake, cli->client);
-    int status = publish_and_wait(cli, session, options);
+    int status = publish_and_wait(cli, session, options, published);
     signals_restore();
-    if (status == EXIT_CODE_REFUSED) {
-        fprintf(stderr, "%s: the outcome is kept: cpn sessions publish %s %s, once you may publish\n", cli->name, view_id(session, id),
-                options->name);
-    }
     return status;
 }

@@ -19,7 +19,11 @@ int outcome_plot(struct cli *cli, const struct cpn_session_report *report, const
 /* "20x20"; NULL: no image, which is 0 and 0. False after a sentence on stderr. */
 bool outcome_image(const struct cli *cli, const char *text, uint32_t *width, uint32_t *height);
 
-/* Publish as a version of a model, then wait until the nodes are ready for it. The exit status; what failed was told on stderr. */
-int outcome_publish(struct cli *cli, const struct cpn_id *session, const struct cpn_session_publish_options *options);
+/* Whether a model may be called so; told before hours of training, not after. False after a sentence on stderr. */
+bool outcome_name(const struct cli *cli, const char *name);
+
+/* Publish as a version of a model, then wait until the nodes are ready for it. The exit status; what failed was told on stderr.
+ * *published: whether it is a version now, ready or not. */
+int outcome_publish(struct cli *cli, const struct cpn_id *session, const struct cpn_session_publish_options *options, bool *published);
 
 #endif

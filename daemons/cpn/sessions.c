@@ -223,6 +223,7 @@ int command_sessions_publish(int argc, char **argv)
     struct cpn_id session;
     struct cpn_session_publish_options options = CPN_SESSION_PUBLISH_OPTIONS_INIT;
     const char *image = NULL;
+    bool published;
     int status;
     const struct setting items[]
         = { { "image", 0, SETTING_TEXT, &image, "WxH", "the columns are the grey values of such images, row by row: take photos, too" } };
@@ -234,10 +235,10 @@ int command_sessions_publish(int argc, char **argv)
         return status;
     }
     options.name = argv[first + 1];
-    if (!outcome_image(&cli, image, &options.image_width, &options.image_height)) {
+    if (!outcome_name(&cli, options.name) || !outcome_image(&cli, image, &options.image_width, &options.image_height)) {
         return cli_end(&cli, EXIT_CODE_USAGE);
     }
     status = cli_connect(&cli);
     status = status != 0 ? status : find(&cli, argv[first], &session);
-    return cli_end(&cli, status != 0 ? status : outcome_publish(&cli, &session, &options));
+    return cli_end(&cli, status != 0 ? status : outcome_publish(&cli, &session, &options, &published));
 }

@@ -88,6 +88,9 @@ static bool set_settings(struct train *train)
 
 static bool set_publish(struct train *train)
 {
+    if (train->publish.name != NULL && !outcome_name(&train->cli, train->publish.name)) {
+        return false;
+    }
     if (train->image != NULL && train->publish.name == NULL) {
         return wrong("--image says how the published model takes photos: it needs --publish NAME");
     }
@@ -153,7 +156,7 @@ static int start(struct train *train, struct cpn_id *session)
         fprintf(stderr, "cpn train: interrupted before the session began; nothing is trained\n");
         return EXIT_CODE_INTERRUPTED;
     }
-    return rc < 0 ? cli_fail(cli, "", rc) : EXIT_CODE_OK;
+    return rc < 0 ? cli_fail(cli, rc == CPN_EBUSY ? "cannot start now" : "", rc) : EXIT_CODE_OK;
 }
 
 static void tell_start(const struct train *train, const struct cpn_id *session)
@@ -168,11 +171,11 @@ static void tell_start(const struct train *train, const struct cpn_id *session)
     fflush(stdout);
 }
 
-/* Who does not watch does not publish. */
+/* Who stops watching does not publish; and what cannot be published now is kept. */
 static void tell_publish_later(const struct train *train, const struct cpn_id *session)
 {
     char id[VIEW_ID];
-    fprintf(stderr, "  once it has completed: cpn sessions publish %s %s%s%s\n", view_id(session, id), train->publish.name,
+    fprintf(stderr, "  to publish it later: cpn sessions publish %s %s%s%s\n", view_id(session, id), train->publish.name,
             train->image != NULL ? " --image " : "", train->image != NULL ? train->image : "");
 }
 
@@ -189,13 +192,17 @@ static int train_and_watch(struct train *train)
         return EXIT_CODE_OK;
     }
     status = session_watch(&train->cli, &session, train->plot, train->publish.name == NULL);
-    if (train->publish.name == NULL) {
+    if (train->publish.name == NULL || (status != 0 && status != EXIT_CODE_INTERRUPTED)) {
         return status;
     }
-    if (status == EXIT_CODE_INTERRUPTED) {
+    bool published = false;
+    if (status == 0) {
+        status = outcome_publish(&train->cli, &session, &train->publish, &published);
+    }
+    if (!published) {
         tell_publish_later(train, &session);
     }
-    return status == 0 ? outcome_publish(&train->cli, &session, &train->publish) : status;
+    return status;
 }
 
 /* ---- the command ---- */

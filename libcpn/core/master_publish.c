@@ -102,7 +102,7 @@ static const char *lacks_right(struct cpni_master_core *core)
             left--;
         }
     }
-    struct cpni_str text = cpni_actions_text(core->out, "this user may not publish models; %s may, and an admin grants the right (cpn users grant-publish NAME)",
+    struct cpni_str text = cpni_actions_text(core->out, "this user may not publish models; %s may, and an admin grants the right (cpn user grant-publish NAME)",
                                              names[0] != 0 ? names : "admins");
     return text.text != NULL ? text.text : "this user may not publish models";
 }

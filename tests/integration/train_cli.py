@@ -143,7 +143,8 @@ class Training(NetworkTest):
         done = network.cpn("train", "--csv", wrong, "--label", "kind")
         self.assertEqual(done.returncode, 5, done.stderr)
         self.one_line(done.stderr, "wrong.csv", "row 3", "four")
-        for args, part in ((("--mode", "both"), "--mode"), (("--set", "lr=fast"), "lr=fast"), (("--validation", "1"), "--validation")):
+        for args, part in ((("--mode", "both"), "--mode"), (("--set", "lr=fast"), "lr=fast"), (("--validation", "1"), "--validation"),
+                           (("--publish", "a/b"), "a/b")):
             done = self.train(*args)
             self.assertIn(done.returncode, (2, 5), done.stderr)
             self.one_line(done.stderr, part)
@@ -159,7 +160,7 @@ class Training(NetworkTest):
         network.ok("join", network.user_line, "--name", "ann", context=context)
         done = self.train("--set", "epochs=1", "--publish", "circle", context=context)
         self.assertEqual(done.returncode, 4, done.stderr)
-        self.assertIn("publish", done.stderr)
+        self.assertRegex(done.stderr, "cpn sessions publish [0-9a-f]{8} circle")
         self.assertEqual([s["state"] for s in network.json("sessions")], ["completed"])
 
     # ---- leaving and stopping ----
