@@ -311,6 +311,11 @@ struct part *labelling_take_part(struct labelling *table)
     return part;
 }
 
+bool labelling_ended(const struct labelling *table)
+{
+    return table->count == 0 && table->ahead.text == NULL && table->rows.at == table->rows.end;
+}
+
 /* ---- the end ---- */
 
 void labelling_cancel(struct labelling *table)

@@ -53,6 +53,7 @@ void labelling_fill_window(struct labelling *table);
 /* The oldest part, when each of its rows has an answer; NULL: not yet, or none is left. Then it is no longer the table's. */
 struct part *labelling_take_part(struct labelling *table);
 void labelling_free_part(struct part *part);
+bool labelling_ended(const struct labelling *table); /* every row was in a part that was taken */
 
 /* Cancel what is under way, and wait a little until that is known. */
 void labelling_cancel(struct labelling *table);

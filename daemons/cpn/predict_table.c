@@ -81,11 +81,10 @@ static void run(struct labelling *table)
         labelling_fill_window(table);
         write_parts(table);
         show(table);
-        bool idle = table->tasks == 0 && table->todo == NULL;
-        if (table->fatal != 0 || signals_seen() || (idle && table->count == 0)) {
+        if (table->fatal != 0 || signals_seen() || labelling_ended(table)) {
             break;
         }
-        if (!idle) {
+        if (table->tasks > 0) {
             int rc = cpn_client_dispatch(table->options->cli->client, PREDICT_DISPATCH_MS);
             if (rc < 0) {
                 labelling_give_up(table, rc, cpn_client_detail(table->options->cli->client));

@@ -8,11 +8,12 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import unittest
 import zlib
 
-from network import NetworkTest, main
+from network import NetworkTest, main, wait_for
 from predict import png
 
 TRAINED = os.environ.get("CPN_TRAINED_BUNDLE", "")
@@ -137,6 +138,35 @@ class Table(NetworkTest):
         done = self.network.cpn("predict", "echo", path)
         self.assertEqual(done.returncode, 5, done.stderr)
         self.assertIn("does not take tables", done.stderr)
+
+    def begin(self, rows):
+        """A call in the middle of its table."""
+        out = self.network.path("out.csv")
+        process = self.network.spawn("predict", "kinds", self.network.file("rows.csv", table(rows)), "-o", out)
+        part = out + ".part"
+        wait_for("the first rows are written", lambda: os.path.exists(part) and os.path.getsize(part) > 0)
+        return process, out
+
+    def test_a_node_dies(self):
+        self.push_kinds()
+        second = self.network.start_worker("w2")
+        wait_for("both are ready", lambda: self.network.json("models")[0]["ready"] == 2)
+        process, out = self.begin(100000)
+        second.kill()
+        _, told = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 0, told)
+        with open(out, encoding="utf-8") as file:
+            self.assertEqual([line.rsplit(",", 2)[0] for line in file][1:], table(100000).splitlines()[1:])
+
+    def test_interrupted(self):
+        self.push_kinds()
+        process, out = self.begin(400000)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, told)
+        self.one_line(told, "Interrupted", "not written: " + out)
+        self.assertEqual([name for name in os.listdir(self.network.directory) if name.startswith("out.csv")], [])
+        wait_for("nothing is left at the master", lambda: self.network.json("tasks") == [])
 
     def test_images_of_a_table_of_images(self):
         rows = ["half," + ",".join(f"p{i}" for i in range(64))]
