@@ -286,6 +286,7 @@ static void take_tell(struct cpn_client *client, const struct cpni_msg *msg)
     switch (msg->type) {
     case CPNI_MSG_WELCOME:
         client->welcomed = true;
+        client->welcomes++;
         break;
     case CPNI_MSG_RESULT:
         cpni_task_result(client, &msg->result);

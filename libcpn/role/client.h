@@ -62,6 +62,7 @@ struct cpn_client {
     struct cpni_progress progress;
     bool more;            /* the last round left something */
     bool welcomed;
+    uint64_t welcomes; /* how often: the master was another one in between, perhaps */
     int refused; /* why the network refuses this client; 0: it does not */
     struct cpni_msg_enrolled *enrolled;  /* where join.c wants the answer */
     char detail[CPN_DETAIL];

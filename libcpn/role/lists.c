@@ -208,31 +208,40 @@ static void convert_event(struct cpni_list_builder *builder, void *row, const st
 
 /* ---- asking ---- */
 
-/* Tables come in pages: `since` counts the rows that are here already. Events come in one. */
-int cpni_list_ask(struct cpn_client *client, struct cpni_list_builder *builder, struct cpni_msg_query query, int timeout_ms, void **out,
-                  size_t *count)
+int cpni_list_more(struct cpn_client *client, struct cpni_list_builder *builder, struct cpni_msg_query query, int timeout_ms)
 {
     const int64_t until_us = cpni_client_until(timeout_ms);
     int rc;
-    builder->list = cpni_calloc(1, sizeof *builder->list);
+    builder->list = builder->list != NULL ? builder->list : cpni_calloc(1, sizeof *builder->list);
     if (builder->list == NULL) {
         return CPN_ENOMEM;
     }
     do {
         struct cpni_msg msg = { .type = CPNI_MSG_QUERY };
         struct cpni_ask question = { .reply = take_reply, .arg = builder };
+        if (query.what != CPNI_QUERY_EVENTS) { /* tables come in pages, events in one: of them `since` is a number of theirs */
+            query.since = builder->count;
+        }
         msg.query = query;
         rc = cpni_client_request(client, &msg, &question, cpni_client_left_ms(until_us));
-        query.since = builder->count;
     } while (rc == 0 && builder->more && !builder->failed && query.what != CPNI_QUERY_EVENTS);
-    if (rc == 0 && builder->failed) {
-        rc = CPN_ENOMEM;
-    }
+    return rc == 0 && builder->failed ? CPN_ENOMEM : rc;
+}
+
+void *cpni_list_rows(const struct cpni_list_builder *builder)
+{
+    return builder->list != NULL ? builder->list->rows : NULL;
+}
+
+int cpni_list_ask(struct cpn_client *client, struct cpni_list_builder *builder, struct cpni_msg_query query, int timeout_ms, void **out,
+                  size_t *count)
+{
+    int rc = cpni_list_more(client, builder, query, timeout_ms);
     if (rc < 0) {
-        cpn_client_free_list(builder->list->rows);
+        cpn_client_free_list(cpni_list_rows(builder));
         return rc;
     }
-    *out = builder->list->rows;
+    *out = cpni_list_rows(builder);
     *count = builder->count;
     return 0;
 }

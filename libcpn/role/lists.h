@@ -27,7 +27,12 @@ struct cpni_list_builder {
 const char *cpni_list_text(struct cpni_list_builder *builder, struct cpni_str from);
 void *cpni_list_array(struct cpni_list_builder *builder, size_t count, size_t size);
 
-/* Ask until all pages are here. */
+/* Ask for the rows that follow those that are here already, until all pages are. After a failure, too, what is here is whole; after
+ * CPN_ENOMEM it is of no use. */
+int cpni_list_more(struct cpn_client *client, struct cpni_list_builder *builder, struct cpni_msg_query query, int timeout_ms);
+void *cpni_list_rows(const struct cpni_list_builder *builder); /* for cpn_client_free_list(); moves with every row that comes */
+
+/* All rows, as an array of the caller's. */
 int cpni_list_ask(struct cpn_client *client, struct cpni_list_builder *builder, struct cpni_msg_query query, int timeout_ms, void **out,
                   size_t *count);
 

@@ -15,7 +15,7 @@
 #include "compute/trainers/model.h"
 #include "data/schema.h"
 #include "proto/session_spec.h"
-#include "role/client.h"
+#include "role/lists.h"
 
 /* ---- session_options.c: no client, no file ---- */
 
@@ -47,12 +47,27 @@ struct cpni_session_row {
     struct cpn_session_info info;
     struct cpn_hash schema_root;
     uint64_t weights_size, schema_size;
+    uint32_t points;
 };
 
 struct cpni_session_report {
     struct cpn_session_report report; /* what the program sees */
     struct cpni_session_row *row;
+    bool shared; /* its points belong to a cpni_session_points */
 };
+
+/* The points of a session that is looked at again and again: only those that are new are asked for. They are appended, and stay as they are;
+ * but a master that was started anew may tell them in another order. */
+struct cpni_session_points {
+    struct cpni_list_builder builder;
+    uint64_t welcomes; /* of the client, when the first of them came */
+};
+
+/* As cpn_session_report(); `points` may be NULL. The report's points are valid until the next call with the same `points`, and those of
+ * `last` (may be NULL), the report before, are made to be so, too. */
+int cpni_session_report_next(struct cpn_client *client, const struct cpn_id *session, struct cpni_session_points *points,
+                             struct cpn_session_report *last, int timeout_ms, struct cpn_session_report **out);
+void cpni_session_points_free(struct cpni_session_points *points);
 
 /* ---- session_outcome.c ---- */
 

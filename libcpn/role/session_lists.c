@@ -79,6 +79,7 @@ static void convert_row(struct cpni_list_builder *builder, void *row, const stru
     to->schema_root = from->schema_root;
     to->schema_size = from->schema_size;
     to->weights_size = from->weights_size;
+    to->points = from->points;
 }
 
 static size_t lane_rows(const struct cpni_msg_reply *reply)
@@ -228,14 +229,47 @@ static int find_row(struct cpn_client *client, const struct cpn_id *session, int
     return 0;
 }
 
-static int fill(struct cpn_client *client, const struct cpn_id *session, int timeout_ms, struct cpni_session_report *report)
+static void reset(const struct cpn_client *client, struct cpni_session_points *points)
+{
+    cpni_session_points_free(points);
+    points->builder = (struct cpni_list_builder){ .row_size = sizeof(struct cpn_point_info), .convert = convert_point, .rows_of = point_rows };
+    points->welcomes = client->welcomes;
+}
+
+/* The first time, after a break, and at the end they are all asked for. */
+static int bring_points(struct cpn_client *client, struct cpni_session_points *points, struct cpni_session_report *report,
+                        struct cpn_session_report *last, int timeout_ms)
+{
+    char id[CPN_ID_TEXT];
+    const struct cpni_msg_query query = { .what = CPNI_QUERY_POINTS, .name = cpni_str(cpn_id_text(&report->report.info.id, id)) };
+    struct cpni_list_builder *builder = &points->builder;
+    bool anew = points->welcomes != client->welcomes || cpn_session_over(report->report.info.state) || report->row->points < builder->count;
+    if (builder->list == NULL || builder->failed || anew) {
+        if (last != NULL) {
+            last->points = NULL;
+            last->point_count = 0;
+        }
+        reset(client, points);
+    }
+    int rc = builder->list == NULL || report->row->points != builder->count ? cpni_list_more(client, builder, query, timeout_ms) : 0;
+    if (last != NULL) { /* what it shows has moved */
+        last->points = cpni_list_rows(builder);
+        last->point_count = last->point_count < builder->count ? last->point_count : builder->count;
+    }
+    report->report.points = cpni_list_rows(builder);
+    report->report.point_count = builder->count;
+    return rc;
+}
+
+static int fill(struct cpn_client *client, const struct cpn_id *session, struct cpni_session_points *points, struct cpn_session_report *last,
+                int timeout_ms, struct cpni_session_report *report)
 {
     struct cpni_list_builder lanes = { .row_size = sizeof(struct cpn_lane_info), .convert = convert_lane, .rows_of = lane_rows };
-    struct cpni_list_builder points = { .row_size = sizeof(struct cpn_point_info), .convert = convert_point, .rows_of = point_rows };
+    struct cpni_session_points own = { .welcomes = client->welcomes };
     const int64_t until_us = cpni_client_until(timeout_ms);
     struct cpn_session_report *to = &report->report;
     char id[CPN_ID_TEXT];
-    struct cpni_msg_query query = { .what = CPNI_QUERY_LANES, .name = cpni_str(cpn_id_text(session, id)) };
+    const struct cpni_msg_query query = { .what = CPNI_QUERY_LANES, .name = cpni_str(cpn_id_text(session, id)) };
     void *rows;
     int rc = find_row(client, session, timeout_ms, &report->row);
     if (rc < 0) {
@@ -247,21 +281,18 @@ static int fill(struct cpn_client *client, const struct cpn_id *session, int tim
         return rc;
     }
     to->lanes = rows;
-    query.what = CPNI_QUERY_POINTS;
-    rc = cpni_list_ask(client, &points, query, cpni_client_left_ms(until_us), &rows, &to->point_count);
-    if (rc == 0) {
-        to->points = rows;
-    }
-    return rc;
+    report->shared = points != NULL;
+    return bring_points(client, points != NULL ? points : &own, report, last, cpni_client_left_ms(until_us));
 }
 
-int cpn_session_report(struct cpn_client *client, const struct cpn_id *session, int timeout_ms, struct cpn_session_report **out)
+int cpni_session_report_next(struct cpn_client *client, const struct cpn_id *session, struct cpni_session_points *points,
+                             struct cpn_session_report *last, int timeout_ms, struct cpn_session_report **out)
 {
     struct cpni_session_report *report = cpni_calloc(1, sizeof *report);
     if (report == NULL) {
         return CPN_ENOMEM;
     }
-    int rc = fill(client, session, timeout_ms, report);
+    int rc = fill(client, session, points, last, timeout_ms, report);
     if (rc < 0) {
         cpn_session_report_free(&report->report);
         return rc;
@@ -270,13 +301,24 @@ int cpn_session_report(struct cpn_client *client, const struct cpn_id *session, 
     return 0;
 }
 
+void cpni_session_points_free(struct cpni_session_points *points)
+{
+    cpn_client_free_list(cpni_list_rows(&points->builder));
+    points->builder.list = NULL;
+}
+
+int cpn_session_report(struct cpn_client *client, const struct cpn_id *session, int timeout_ms, struct cpn_session_report **out)
+{
+    return cpni_session_report_next(client, session, NULL, NULL, timeout_ms, out);
+}
+
 void cpn_session_report_free(struct cpn_session_report *report)
 {
     if (report != NULL) {
         struct cpni_session_report *whole = (struct cpni_session_report *)report; /* its first member */
         cpn_client_free_list(whole->row);
         cpn_client_free_list((void *)(uintptr_t)report->lanes);
-        cpn_client_free_list((void *)(uintptr_t)report->points);
+        cpn_client_free_list(whole->shared ? NULL : (void *)(uintptr_t)report->points);
         cpni_free(whole);
     }
 }

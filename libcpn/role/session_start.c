@@ -13,6 +13,7 @@
 #include "role/session.h"
 
 #define GIVE_UP_MS 2000 /* so long is the master told that a session that may have begun is not wanted */
+#define TRIES 3         /* of a start, while masters come and go */
 
 /* ---- what is asked for ---- */
 
@@ -133,6 +134,7 @@ static void take_back(struct cpn_client *client, const struct cpn_id *id)
 static int ask(struct cpn_client *client, const struct cpn_session_options *options, struct cpni_msg *msg, int timeout_ms)
 {
     struct cpni_ask question = { 0 };
+    randombytes_buf(msg->session.session.bytes, sizeof msg->session.session.bytes);
     if (options->progress != NULL) {
         client->progress = (struct cpni_progress){ sent, (void *)(uintptr_t)options, client->chunk_bytes,
                                                    msg->session.dataset_size + msg->session.schema_size };
@@ -141,6 +143,17 @@ static int ask(struct cpn_client *client, const struct cpn_session_options *opti
     client->progress = (struct cpni_progress){ 0 };
     if (rc == CPN_ETIMEDOUT || rc == CPN_ECANCELLED) {
         take_back(client, &msg->session.session);
+    }
+    return rc;
+}
+
+/* A master that was started anew while the dataset was on its way has ended the session: another one begins, from the same blobs. */
+static int ask_until_it_stays(struct cpn_client *client, const struct cpn_session_options *options, struct cpni_msg *msg, int timeout_ms)
+{
+    const int64_t until_us = cpni_client_until(timeout_ms);
+    int rc = ask(client, options, msg, timeout_ms);
+    for (int tries = 1; rc == CPN_ECLOSED && tries < TRIES; tries++) {
+        rc = ask(client, options, msg, cpni_client_left_ms(until_us));
     }
     return rc;
 }
@@ -162,8 +175,7 @@ static int send(struct cpn_client *client, const struct cpn_session_options *opt
             .schema_root = schema.root, .schema_size = schema.size, .rows = table->rows, .train_rows = table->train_rows,
             .columns = table->columns, .classes = table->classes,
         };
-        randombytes_buf(msg.session.session.bytes, sizeof msg.session.session.bytes);
-        rc = ask(client, options, &msg, timeout_ms);
+        rc = ask_until_it_stays(client, options, &msg, timeout_ms);
     } else {
         rc = rc < 0 ? rc : CPN_ENOMEM;
     }

@@ -41,6 +41,7 @@ struct watch {
     int (*fn)(void *arg, const struct cpn_session_report *report);
     void *arg;
     struct cpn_session_report *report; /* the last one */
+    struct cpni_session_points points;
 };
 
 /* One look at the session. 0: it goes on; 1: it is over. */
@@ -48,7 +49,8 @@ static int look(struct cpn_client *client, const struct cpn_id *session, struct 
 {
     struct cpn_session_report *report = NULL;
     int left_ms = cpni_client_left_ms(until_us);
-    int rc = cpn_session_report(client, session, left_ms >= 0 && left_ms < PATIENCE_MS ? left_ms : PATIENCE_MS, &report);
+    int rc = cpni_session_report_next(client, session, &watch->points, watch->report,
+                                      left_ms >= 0 && left_ms < PATIENCE_MS ? left_ms : PATIENCE_MS, &report);
     if (rc == 0) {
         cpn_session_report_free(watch->report);
         watch->report = report;
@@ -65,7 +67,7 @@ int cpn_session_watch(struct cpn_client *client, const struct cpn_id *session,
                       int (*fn)(void *arg, const struct cpn_session_report *report), void *arg, int timeout_ms)
 {
     const int64_t until_us = cpni_client_until(timeout_ms);
-    struct watch watch = { fn, arg, NULL };
+    struct watch watch = { .fn = fn, .arg = arg };
     int rc = 0;
     while (rc == 0) {
         int64_t next_us = cpni_client_until(POLL_MS);
@@ -77,6 +79,7 @@ int cpn_session_watch(struct cpn_client *client, const struct cpn_id *session,
     }
     rc = rc == 1 ? outcome(client, &watch.report->info) : rc;
     cpn_session_report_free(watch.report);
+    cpni_session_points_free(&watch.points);
     return rc;
 }
 
