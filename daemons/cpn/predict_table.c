@@ -127,6 +127,10 @@ static int tell(struct labelling *table, int64_t started_ms)
 static int label_rows(struct labelling *table)
 {
     const struct predict_options *options = table->options;
+    if (!options->no_header && (!rows_next(&table->rows, &table->header) || table->header.empty)) {
+        fprintf(stderr, "cpn predict: %s starts with an empty row: expected names, then rows of data\n", table->path);
+        return EXIT_CODE_INPUT;
+    }
     int status = cli_connect(options->cli);
     if (status != 0) {
         return status;
@@ -139,7 +143,6 @@ static int label_rows(struct labelling *table)
         return EXIT_CODE_MACHINE;
     }
     if (!options->no_header) {
-        rows_next(&table->rows, &table->header);
         labelled_header(&table->labelled, &table->header);
     }
     signals_install(predict_on_signal, options->cli->client);

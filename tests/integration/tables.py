@@ -129,6 +129,9 @@ class Table(NetworkTest):
         done = self.predict("", "-o", out)
         self.assertEqual(done.returncode, 5)
         self.one_line(done.stderr, "rows.csv", "a row of names")
+        done = self.predict("\nsize,place\n", "-o", out)
+        self.assertEqual(done.returncode, 5)
+        self.one_line(done.stderr, "rows.csv", "an empty row")
         path = self.network.file("rows.csv", table(3))
         for args in ((path, path), (path, self.network.directory), (path, "-o", path), (path, "-o", self.network.directory)):
             done = self.network.cpn("predict", "kinds", *args)
