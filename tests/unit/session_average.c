@@ -285,6 +285,125 @@ static void a_straggler_is_cut_and_its_late_update_ignored(void **state)
     network_close(&n);
 }
 
+static void a_full_disk_at_the_master_ends_it(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, SPEC);
+    n.hold_disk = true;
+    train_on(&n, 2);
+    struct cpni_event full = { .type = CPNI_EV_DISK, .disk = { .code = CPN_ENOSPC, .text = "/var/lib/cpn: no space left" } };
+    for (unsigned i = 0; i < n.job_count; i++) {
+        full.disk.ticket = n.jobs[i].act.op == CPNI_DISK_IMPORT_BYTES ? n.jobs[i].act.ticket : full.disk.ticket;
+    }
+    step(&n.f, &full);
+    take_sends(&n);
+    n.hold_disk = false;
+    pump(&n);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_FAILED);
+    assert_non_null(strstr(n.text, "no space left"));
+    all_released(&n);
+    network_close(&n);
+}
+
+static void a_node_that_cannot_take_part_is_replaced(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    n.t[0].silent = true;
+    start(&n, "mode average\ntrainer dnn\npeers 1\nlocal-steps 10\ncheckpoint 3\nlane batch=10,epochs=1\n");
+    struct cpni_msg no = { .type = CPNI_MSG_ENABLED };
+    no.enabled.session = an_id(77);
+    no.enabled.code = CPN_ENOSPC;
+    no.enabled.text = cpni_str("its dataset does not fit");
+    do_step(&n, &n.t[0].control, no);
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_int_equal(n.t[1].enables, 1);
+    struct cpni_msg msg = { .type = CPNI_MSG_STOP }; /* what has ended is stopped already */
+    msg.stop.session = an_id(77);
+    unsigned done = n.done;
+    do_step(&n, &n.user, msg);
+    assert_int_equal(n.done, done + 1);
+    network_close(&n);
+    network_open(&n, 1);
+    n.t[0].silent = true;
+    start(&n, "mode average\ntrainer dnn\npeers 1\nlocal-steps 10\ncheckpoint 3\nlane batch=10,epochs=1\n");
+    do_step(&n, &n.t[0].control, no);
+    pump(&n);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_FAILED);
+    assert_non_null(strstr(n.text, "its dataset does not fit"));
+    all_released(&n);
+    network_close(&n);
+}
+
+static void old_sessions_make_room(void **state)
+{
+    (void)state;
+    struct network n;
+    struct cpni_bytes *bytes;
+    network_open(&n, 2);
+    n.mode = 'a';
+    for (unsigned i = 0; i < CPNI_SESSIONS_MAX + 3; i++) {
+        struct cpni_msg msg = session_of("mode average\ntrainer dnn\npeers 2\nlocal-steps 100\ncheckpoint 3\nlane batch=10,epochs=1\n", &bytes);
+        msg.session.session = an_id(1000 + i);
+        do_step(&n, &n.user, msg);
+        cpni_bytes_unref(bytes);
+        train_on(&n, 100);
+        assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    }
+    assert_int_equal(stored_of(&n, CPNI_COMMAND_SESSION_REMOVE), 3);
+    network_close(&n);
+}
+
+static void tasks_are_finished_before_a_node_is_enabled(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 1);
+    struct cpni_rec_TEXT backend = { .text = cpni_str("train.dnn 1.0") }, handler = { .text = cpni_str("echo") };
+    struct cpni_msg hello = worker_hello(&n.t[0].control, 1, &handler, 1);
+    hello.hello.backends = &backend;
+    hello.hello.backends_count = 1;
+    say(&n.f, &n.t[0].control, hello);
+    welcomed(&n.f, &n.t[0].control);
+    take_sends(&n);
+    do_step(&n, &n.user, submit_of(an_id(5), "echo"));
+    const struct cpni_msg *task = sent(&n.f, &n.t[0].control, CPNI_MSG_TASK, 0);
+    assert_non_null(task);
+    struct cpni_msg result = result_of(task, 0, CPNI_FAILURE_NONE, "");
+    start(&n, "mode average\ntrainer dnn\npeers 1\nlocal-steps 10\ncheckpoint 3\nlane batch=10,epochs=1\n");
+    assert_int_equal(look(&n)->state, CPNI_SESSION_LOCKING);
+    assert_string_equal(n.text, "waits for w1 to finish the tasks they have");
+    assert_int_equal(n.t[0].enables, 0);
+    do_step(&n, &n.user, submit_of(an_id(6), "echo"));
+    do_step(&n, &n.t[0].control, result);
+    assert_null(sent(&n.f, &n.t[0].control, CPNI_MSG_TASK, 0)); /* the node is locked */
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    network_close(&n);
+}
+
+static void a_client_that_leaves_too_early_ends_it(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    n.hold_disk = true; /* the dataset does not arrive */
+    start(&n, SPEC);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_CREATED);
+    assert_int_equal(node_state(&n, 0), CPNI_NODE_TRAINING);
+    do_step(&n, &n.user, (struct cpni_msg){ .type = CPNI_MSG_BYE });
+    n.hold_disk = false;
+    pump(&n);
+    user_up(&n);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_FAILED);
+    all_released(&n);
+    network_close(&n);
+}
+
 static void a_store_that_fails_is_asked_again(void **state)
 {
     (void)state;
@@ -317,6 +436,11 @@ int main(void)
         cmocka_unit_test(a_full_disk_at_a_peer_gets_another_peer),
         cmocka_unit_test(a_master_that_dies_repeats_a_round_at_most),
         cmocka_unit_test(a_straggler_is_cut_and_its_late_update_ignored),
+        cmocka_unit_test(a_full_disk_at_the_master_ends_it),
+        cmocka_unit_test(a_node_that_cannot_take_part_is_replaced),
+        cmocka_unit_test(old_sessions_make_room),
+        cmocka_unit_test(tasks_are_finished_before_a_node_is_enabled),
+        cmocka_unit_test(a_client_that_leaves_too_early_ends_it),
         cmocka_unit_test(a_store_that_fails_is_asked_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

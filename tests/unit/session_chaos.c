@@ -177,6 +177,23 @@ static void average_in_trouble(void **state)
     }
 }
 
+static void int8_in_trouble(void **state)
+{
+    (void)state;
+    const char *spec = "mode average\ntrainer dnn\npeers 2\nlocal-steps 10\ncheckpoint 2\nencoding int8\nlane batch=10,epochs=2\n";
+    struct network n;
+    network_open(&n, 2);
+    start(&n, spec);
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    float wanted = n.outcome[0];
+    assert_true(wanted > 39.9f && wanted < 40.1f);
+    network_close(&n);
+    for (unsigned seed = first_seed(); seed < first_seed() + seeds(); seed++) {
+        run(spec, 0, seed, wanted, UINT32_MAX);
+    }
+}
+
 static void sync_in_trouble(void **state)
 {
     (void)state;
@@ -199,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(average_in_trouble),
+        cmocka_unit_test(int8_in_trouble),
         cmocka_unit_test(sync_in_trouble),
         cmocka_unit_test(sweep_in_trouble),
     };

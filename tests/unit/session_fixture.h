@@ -8,6 +8,7 @@
 #ifndef SESSION_FIXTURE_H
 #define SESSION_FIXTURE_H
 
+#include "core/delta8.h"
 #include "master_fixture.h"
 
 #define VALUES 300 /* more than a block of int8, less than a piece */
@@ -61,6 +62,7 @@ struct network {
     uint64_t steps; /* sync: of a round */
     unsigned lanes; /* sync */
     bool gaps;      /* lanes may leave rounds out */
+    bool int8;      /* changes instead of weights, but for the first round */
     unsigned seed; /* of the order of answers */
     int answer_code; /* of the next answer of a trainer, once */
     uint64_t answer_round;
@@ -373,6 +375,21 @@ static inline void answer_step(struct network *n, struct trainer *t, uint32_t la
     cpni_bytes_unref(bytes);
 }
 
+/* Weights after a round, or what they changed by. */
+static inline struct cpni_bytes *vector_of(const struct network *n, const struct trainer *t, uint32_t lane)
+{
+    float change[VALUES], residual[VALUES] = { 0 };
+    uint8_t out[2 * VALUES];
+    if (!n->int8 || t->own[lane]) {
+        return cpni_bytes_copy(t->weights[lane], sizeof t->weights[lane]);
+    }
+    for (unsigned i = 0; i < VALUES; i++) {
+        change[i] = (float)t->train[lane].round + (float)lane;
+    }
+    assert_int_equal(cpni_delta8_encode(change, VALUES, residual, out), 0);
+    return cpni_bytes_copy(out, cpni_delta8_size(VALUES));
+}
+
 /* A trainer ends a round. */
 static inline void answer_train(struct network *n, struct trainer *t, uint32_t lane)
 {
@@ -390,7 +407,7 @@ static inline void answer_train(struct network *n, struct trainer *t, uint32_t l
     for (unsigned i = 0; train.steps != 0 && !train.exchange && !(again && n->mode == 'w') && i < VALUES; i++) {
         t->weights[lane][i] += (float)train.round + (float)lane;
     }
-    struct cpni_bytes *bytes = cpni_bytes_copy(t->weights[lane], sizeof t->weights[lane]);
+    struct cpni_bytes *bytes = vector_of(n, t, lane);
     msgs[0].piece.session = train.session;
     msgs[0].piece.lane = lane;
     msgs[0].piece.round = train.round;
@@ -400,6 +417,7 @@ static inline void answer_train(struct network *n, struct trainer *t, uint32_t l
     msgs[1].update.lane = lane;
     msgs[1].update.round = train.round;
     msgs[1].update.bytes = train.steps != 0 ? bytes->size : 0;
+    msgs[1].update.encoding = n->int8 && !t->own[lane];
     msgs[1].update.steps = train.steps;
     msgs[1].update.samples = train.steps * 10;
     msgs[1].update.loss_micro = 500000;
@@ -672,6 +690,7 @@ static inline struct cpni_msg session_of(const char *spec, struct cpni_bytes **b
 
 static inline void start(struct network *n, const char *spec)
 {
+    n->int8 = strstr(spec, "encoding int8") != NULL;
     n->mode = strstr(spec, "mode sweep") != NULL ? 'w' : strstr(spec, "mode sync") != NULL ? 's' : 'a';
     struct cpni_bytes *bytes;
     struct cpni_msg msg = session_of(spec, &bytes);
