@@ -31,6 +31,11 @@ struct cpni_train_round { /* a TRAIN; msg.round 0: none */
     struct cpni_bytes *weights;
 };
 
+struct cpni_train_update { /* what a round came to; msg.round 0: none */
+    struct cpni_msg_update msg;
+    struct cpni_bytes *vector; /* its weights */
+};
+
 struct cpni_train_lane {
     UT_hash_handle hh; /* of the session, by number */
     struct cpni_train_session *session;
@@ -53,8 +58,8 @@ struct cpni_train_lane {
     uint64_t asked_round, asked_term; /* of the last TRAIN: what the master knew when it said so */
     struct cpni_bytes *gradient;      /* sync: of now's step below, until its mean comes */
     uint64_t step, samples;
-    struct cpni_msg_update update; /* of the last round; round 0: none */
-    struct cpni_bytes *vector, *state_bytes; /* the update's weights; the state until it is in the store */
+    struct cpni_train_update update, earlier; /* of the last round, and of the one before: a new master may know neither */
+    struct cpni_bytes *state_bytes;           /* of the last one, until it is in the store */
     char text[CPNI_TRAIN_TEXT];
     int lost;                  /* not 0: the process died with this after the last round, which stands */
     char lost_text[CPNI_TRAIN_TEXT];
@@ -110,5 +115,8 @@ void cpni_train_went(struct cpni_worker_core *core, struct cpni_train_lane *lane
 void cpni_train_stored(struct cpni_worker_core *core, struct cpni_train_lane *lane, const struct cpni_event_disk *event,
                        struct cpni_actions *actions);
 void cpni_train_forget_round(struct cpni_train_round *round);
+void cpni_train_forget_update(struct cpni_train_update *update);
+/* What the round came to, if it need not be done again; NULL. */
+const struct cpni_train_update *cpni_train_kept(const struct cpni_train_lane *lane, uint64_t round);
 
 #endif

@@ -25,7 +25,8 @@ static uint32_t count_lanes(const struct cpni_worker_core *core)
 static void free_lane(struct cpni_train_lane *lane)
 {
     cpni_train_forget_round(&lane->due);
-    cpni_bytes_unref(lane->vector);
+    cpni_train_forget_update(&lane->update);
+    cpni_train_forget_update(&lane->earlier);
     cpni_free(lane->replay);
     cpni_free(lane->epochs);
     HASH_DEL(lane->session->lanes, lane);
@@ -153,8 +154,19 @@ void cpni_train_close(struct cpni_worker_core *core, struct cpni_train_lane *lan
     free_lane(lane);
 }
 
-/* Whether the lane stands where LANE wants it, or is on the way there. In sync mode the others begin the round anew, so that this one must
- * as well, wherever in it it is; else what a round comes to is the same whenever it is done. */
+/* Whether all rounds from the next to `last` are done and what they came to is kept. */
+static bool has_ahead(const struct cpni_train_lane *lane, uint64_t next, uint64_t last)
+{
+    for (uint64_t round = next; round <= last; round++) {
+        if (cpni_train_kept(lane, round) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether the lane stands where LANE wants it, or is on the way there, or further but still knows all that will be asked of it again. In
+ * sync mode the others begin the round anew, so that this one must as well, wherever in it it is. */
 static bool in_place(const struct cpni_train_lane *lane, const struct cpni_msg_lane *msg)
 {
     bool alone = lane->session->spec.mode != CPNI_MODE_SYNC;
@@ -164,11 +176,10 @@ static bool in_place(const struct cpni_train_lane *lane, const struct cpni_msg_l
     case CPNI_TRAIN_REPLAYING:
         return lane->target == msg->round && memcmp(&lane->state_root, &msg->state_root, sizeof lane->state_root) == 0;
     case CPNI_TRAIN_IDLE:
-        return lane->done == msg->round || (alone && lane->done == msg->round + 1 && lane->update.round == lane->done);
-    case CPNI_TRAIN_RUNNING:
-        return alone && lane->now.msg.round == msg->round + 1;
     case CPNI_TRAIN_STORING:
-        return alone && lane->update.round == msg->round + 1;
+        return lane->done == msg->round || (alone && lane->done > msg->round && has_ahead(lane, msg->round + 1, lane->done));
+    case CPNI_TRAIN_RUNNING:
+        return alone && lane->now.msg.round > msg->round && has_ahead(lane, msg->round + 1, lane->now.msg.round - 1);
     default:
         return false;
     }
@@ -220,10 +231,11 @@ static void restore(struct cpni_worker_core *core, struct cpni_train_lane *lane,
     cpni_free(lane->replay);
     lane->replay = replay;
     lane->replay_count = replay != NULL ? msg->replay_count : 0;
-    if (lane->update.round > msg->round || lane->update.code < 0) {
-        lane->update = (struct cpni_msg_update){ 0 }; /* of a round that is done again, or of what was broken before */
-        cpni_bytes_unref(lane->vector);
-        lane->vector = NULL;
+    if (lane->update.msg.round > msg->round || lane->update.msg.code < 0) { /* of a round that is done again, or of what was broken before */
+        cpni_train_forget_update(&lane->update);
+    }
+    if (lane->earlier.msg.round > msg->round) {
+        cpni_train_forget_update(&lane->earlier);
     }
     int rc = bytes != 0 && replay == NULL ? CPN_ENOMEM : fetch_blobs(core, lane, actions);
     if (rc < 0) {

@@ -3,7 +3,8 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* The rounds of a lane: TRAIN begins one, its heartbeats and (sync) its gradients go to the master while it lasts, and its UPDATE is kept
- * until the next TRAIN, so that it can be said again however often the way to the master breaks. A state that was asked for lies in our
+ * until the round after the next is done, so that it can be said again however often the way to the master breaks, and to a master that
+ * comes after this one and knows of neither. A state that was asked for lies in our
  * store until the master took it. */
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,23 @@ void cpni_train_forget_round(struct cpni_train_round *round)
 {
     cpni_bytes_unref(round->weights);
     *round = (struct cpni_train_round){ 0 };
+}
+
+void cpni_train_forget_update(struct cpni_train_update *update)
+{
+    cpni_bytes_unref(update->vector);
+    *update = (struct cpni_train_update){ 0 };
+}
+
+/* With a quorum the weights of the next round may be others the second time: then only the last one counts. */
+const struct cpni_train_update *cpni_train_kept(const struct cpni_train_lane *lane, uint64_t round)
+{
+    const struct cpni_session_spec *spec = &lane->session->spec;
+    if (lane->update.msg.round == round) {
+        return &lane->update;
+    }
+    bool both = spec->mode == CPNI_MODE_AVERAGE && spec->quorum == 0;
+    return both && lane->earlier.msg.round == round ? &lane->earlier : NULL;
 }
 
 /* ---- to the master ---- */
@@ -35,18 +53,19 @@ static void say_on_bulk(struct cpni_worker_core *core, const struct cpni_train_l
     }
 }
 
-static void say_update(struct cpni_worker_core *core, struct cpni_train_lane *lane, struct cpni_actions *actions)
+static void say_update(struct cpni_worker_core *core, struct cpni_train_lane *lane, const struct cpni_train_update *update,
+                       struct cpni_actions *actions)
 {
     if (!bulk_ready(core)) {
         return; /* the master says TRAIN again when it is */
     }
-    struct cpni_msg msg = { .type = CPNI_MSG_UPDATE, .update = lane->update };
+    struct cpni_msg msg = { .type = CPNI_MSG_UPDATE, .update = update->msg };
     msg.update.session = lane->session->id;
     msg.update.lane = lane->number;
-    msg.update.text = cpni_str(lane->text);
-    msg.update.bytes = lane->vector != NULL ? lane->vector->size : 0;
-    say_on_bulk(core, lane, lane->update.round, lane->vector, &msg, actions);
-    lane->sent_life = core->bulk_life;
+    msg.update.text = cpni_str(update->msg.code < 0 ? lane->text : "");
+    msg.update.bytes = update->vector != NULL ? update->vector->size : 0;
+    say_on_bulk(core, lane, update->msg.round, update->vector, &msg, actions);
+    lane->sent_life = update == &lane->update ? core->bulk_life : lane->sent_life;
 }
 
 static void say_gradient(struct cpni_worker_core *core, const struct cpni_train_lane *lane, struct cpni_actions *actions)
@@ -81,9 +100,13 @@ static void turn_down(struct cpni_worker_core *core, const struct cpni_msg_train
 
 static void set_update(struct cpni_train_lane *lane, uint64_t round, int code, const char *text)
 {
-    cpni_bytes_unref(lane->vector);
-    lane->vector = NULL;
-    lane->update = (struct cpni_msg_update){ .round = round, .code = code };
+    if (lane->update.msg.round != 0 && lane->update.msg.round < round) {
+        cpni_train_forget_update(&lane->earlier);
+        lane->earlier = lane->update;
+        lane->update.vector = NULL;
+    }
+    cpni_train_forget_update(&lane->update);
+    lane->update.msg = (struct cpni_msg_update){ .round = round, .code = code };
     snprintf(lane->text, sizeof lane->text, "%s", text);
     lane->sent_life = 0;
 }
@@ -100,7 +123,7 @@ void cpni_train_fail(struct cpni_worker_core *core, struct cpni_train_lane *lane
     cpni_train_end_process(core, lane, actions);
     if (asked) {
         cpni_train_forget_round(&lane->due);
-        say_update(core, lane, actions);
+        say_update(core, lane, &lane->update, actions);
     }
 }
 
@@ -125,7 +148,7 @@ static void finish(struct cpni_worker_core *core, struct cpni_train_lane *lane, 
     lane->import = 0;
     cpni_bytes_unref(lane->state_bytes);
     lane->state_bytes = NULL;
-    say_update(core, lane, actions);
+    say_update(core, lane, &lane->update, actions);
     if (lane->lost != 0) {
         cpni_train_end_process(core, lane, actions);
     }
@@ -136,7 +159,7 @@ static void ended(struct cpni_worker_core *core, struct cpni_train_lane *lane, c
                   struct cpni_actions *actions)
 {
     char name[CPN_ID_TEXT];
-    struct cpni_msg_update *update = &lane->update;
+    struct cpni_msg_update *update = &lane->update.msg;
     set_update(lane, lane->now.msg.round, 0, "");
     update->encoding = event->encoding;
     update->steps = event->steps;
@@ -147,7 +170,7 @@ static void ended(struct cpni_worker_core *core, struct cpni_train_lane *lane, c
     update->tested_correct = event->tested_correct;
     update->tested_loss_micro = event->tested_loss_micro;
     update->elapsed_us = event->elapsed_us;
-    lane->vector = cpni_bytes_ref(event->vector);
+    lane->update.vector = cpni_bytes_ref(event->vector);
     lane->done = lane->now.msg.round;
     cpni_log(actions, CPNI_LOG_TRAIN_ROUND, NULL, "session %s, lane %u, round %llu, %llu us", cpn_id_text(&lane->session->id, name),
              (unsigned)lane->number, (unsigned long long)lane->done, (unsigned long long)event->elapsed_us);
@@ -200,12 +223,12 @@ void cpni_train_stored(struct cpni_worker_core *core, struct cpni_train_lane *la
         char text[CPNI_TRAIN_TEXT];
         snprintf(text, sizeof text, "its checkpoint: %s", event->code != 0 && event->text != NULL && event->text[0] != 0 ? event->text
                                                                                                                      : cpn_strerror(rc));
-        lane->now.msg.round = lane->update.round; /* it is this round that failed */
+        lane->now.msg.round = lane->update.msg.round; /* it is this round that failed */
         cpni_train_fail(core, lane, rc, text, actions);
         return;
     }
-    lane->update.state_root = event->root;
-    lane->update.state_size = lane->state_bytes->size;
+    lane->update.msg.state_root = event->root;
+    lane->update.msg.state_size = lane->state_bytes->size;
     finish(core, lane, actions);
 }
 
@@ -360,11 +383,12 @@ static bool says_again(struct cpni_worker_core *core, struct cpni_train_lane *la
         say_gradient(core, lane, actions);
         return true;
     }
-    if (lane->update.round != round || (lane->update.code < 0 && lane->sent_life == core->bulk_life)) {
+    const struct cpni_train_update *kept = cpni_train_kept(lane, round);
+    if (kept == NULL || (kept->msg.code < 0 && lane->sent_life == core->bulk_life)) {
         return false;
     }
-    if (lane->state != CPNI_TRAIN_STORING) {
-        say_update(core, lane, actions);
+    if (kept != &lane->update || lane->state != CPNI_TRAIN_STORING) {
+        say_update(core, lane, kept, actions);
     }
     return true;
 }
@@ -377,7 +401,7 @@ static bool says_lost(struct cpni_worker_core *core, struct cpni_train_lane *lan
     }
     set_update(lane, round, lane->lost, lane->lost_text);
     lane->lost = 0;
-    say_update(core, lane, actions);
+    say_update(core, lane, &lane->update, actions);
     return true;
 }
 

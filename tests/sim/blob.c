@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/transfer.h"
 #include "store/tree.h"
 
 #define WINDOW_MAX (4u << 20)
@@ -372,8 +373,9 @@ void disk_do(struct sim *sim, struct disk *disk, const struct cpni_act_disk *job
     } else {
         answer->code = do_job(disk, job, answer);
     }
-    if (!sim->quiet && answer->code == 0 && job->op == CPNI_DISK_READ_CHUNK && rng_chance(sim, sim->mix.corrupt)) {
-        /* a disk that rots: the reader cannot know, whoever receives it must */
+    bool sent = (job->ticket & CPNI_TRANSFER_TICKET) != 0;
+    if (!sim->quiet && answer->code == 0 && job->op == CPNI_DISK_READ_CHUNK && sent && rng_chance(sim, sim->mix.corrupt)) {
+        /* a disk that rots: the reader cannot know, whoever receives it must. What a process reads for itself nobody verifies. */
         size_t size = answer->bytes->size - (rng_chance(sim, 500) ? 1 : 0);
         cpni_bytes_unref(answer->bytes);
         answer->bytes = content_bytes(rng_next(sim), size);

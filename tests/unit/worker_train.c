@@ -723,13 +723,42 @@ static void a_lane_that_was_overtaken_changes_nothing(void **state)
         train(s, r);
         round_done(s, ticket, r, false);
     }
-    train(s, 4);
     lane(s, 1, 0); /* said before TRAIN of round 3 */
     assert_null(steps_act(s, CPNI_ACT_TRAINER, 0));
-    s->term = 4; /* another master may know less */
+}
+
+static void a_new_master_is_told_what_its_predecessor_knew(void **state)
+{
+    struct steps *s = *state;
+    uint64_t ticket = fresh(s, AVERAGE);
+    for (uint64_t r = 1; r <= 3; r++) {
+        train(s, r);
+        round_done(s, ticket, r, false);
+    }
+    s->term = 4;
     rejoin(s);
+    lane(s, 1, 0);
+    assert_null(steps_act(s, CPNI_ACT_TRAINER, 0));
+    train(s, 2);
+    assert_true(updated(s)->round == 2 && updated(s)->bytes == 400);
+    assert_int_equal(steps_sent(s, CPNI_MSG_PIECE, 0)->piece.data->data[0], 202);
+    train(s, 3);
+    assert_int_equal(updated(s)->round, 3);
+    train(s, 4);
+    assert_int_equal(asked(s, CPNI_TRAINER_ROUND)->round, 4);
+    s->term = 5;
+    rejoin(s);
+    lane(s, 2, 0); /* it is in the middle of round 4, and knows round 3 */
+    assert_null(steps_act(s, CPNI_ACT_TRAINER, 0));
     blobs_of_restores(s);
-    lane(s, 2, 1);
+    s->term = 6;
+    rejoin(s);
+    lane(s, 1, 1); /* rounds 2 and 3 are kept as well */
+    assert_null(steps_act(s, CPNI_ACT_TRAINER, 0));
+    s->term = 7;
+    round_done(s, ticket, 4, false);
+    rejoin(s);
+    lane(s, 1, 1); /* that is too far back: round 2 must be done again */
     assert_int_equal(asked(s, CPNI_TRAINER_CLOSE)->ticket, ticket);
 }
 
@@ -827,6 +856,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unlane_ends_a_lane_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_train_may_overtake_unlane_and_lane, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lane_that_was_overtaken_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_master_is_told_what_its_predecessor_knew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_locked_node_still_answers_tasks, setup, teardown),
         cmocka_unit_test(without_memory),
     };
