@@ -265,6 +265,8 @@ void cpni_mlane_failed(struct cpni_master_core *core, struct cpni_mlane *lane, i
                  why.size != 0 ? why.text : "");
         cpni_mpeer_refuse(lane->session, peer->node);
         cpni_mpeer_release(core, peer, code, "this node cannot go on with the session");
+    } else if (code == CPN_ESTATE) { /* it is not where we take it to be: LANE says where, once more */
+        cpni_mlane_take(core, lane, true);
     } else {
         crashed(core, lane, code, why);
     }

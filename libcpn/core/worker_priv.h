@@ -120,6 +120,7 @@ struct cpni_worker_core {
     struct cpni_event_load load;
     struct cpni_train_session *sessions; /* that this node is locked to, in the order in which they came */
     struct cpni_vector_in pieces;        /* on the bulk connection */
+    int64_t overdue_us;                  /* when a TRAIN has waited for its LANE for too long; INT64_MAX: none waits */
     uint64_t bulk_life;                  /* 1 and up: grows when it breaks */
     struct cpni_train_checkpoint *strays; /* stored for lanes that were gone by then */
     struct cpn_hash spare;               /* the last dataset of no session, kept for the next one; zero: none */
@@ -191,6 +192,7 @@ bool cpni_worker_checkpoint(struct cpni_worker_core *core, const struct cpni_eve
 void cpni_worker_stray(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions);
 void cpni_worker_drop_strays(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_taken(struct cpni_worker_core *core, const struct cpn_hash *root, struct cpni_actions *actions); /* RECEIVED */
+void cpni_worker_overdue(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_tell_epochs(struct cpni_worker_core *core, struct cpni_actions *actions);
 int cpni_worker_list_sessions(struct cpni_worker_core *core, struct cpni_rec_TEXT **out, uint32_t *out_count, struct cpni_actions *actions);
 const char *cpni_worker_check_sessions(const struct cpni_worker_core *core);

@@ -55,6 +55,7 @@ struct cpni_train_lane {
 
     /* Rounds. */
     struct cpni_train_round due, now; /* what waits to be done; what is being done */
+    int64_t due_us;                   /* when what is due came */
     uint64_t asked_round, asked_term; /* of the last TRAIN: what the master knew when it said so */
     struct cpni_bytes *gradient;      /* sync: of now's step below, until its mean comes */
     uint64_t step, samples;

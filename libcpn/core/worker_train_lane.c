@@ -279,6 +279,7 @@ void cpni_worker_unlane(struct cpni_worker_core *core, const struct cpni_msg_unl
     cpni_bytes_ref(due.weights);
     cpni_train_close(core, lane, actions);
     if (due.msg.round != 0 && (lane = cpni_train_lane(core, session, msg->lane)) != NULL) {
+        lane->due_us = core->now.mono_us;
         lane->due = due; /* it may have overtaken this UNLANE and the LANE after it */
     } else {
         cpni_bytes_unref(due.weights);

@@ -434,7 +434,31 @@ void cpni_worker_train(struct cpni_worker_core *core, const struct cpni_msg_trai
     }
     cpni_train_forget_round(&lane->due);
     lane->due = (struct cpni_train_round){ .msg = *msg, .weights = weights };
+    lane->due_us = core->now.mono_us;
     cpni_train_begin(core, lane, actions);
+}
+
+/* Nothing under way here leads to the round that is due: the master takes the lane to be where it is not. It is told, and says LANE. */
+void cpni_worker_overdue(struct cpni_worker_core *core, struct cpni_actions *actions)
+{
+    core->overdue_us = INT64_MAX;
+    for (struct cpni_train_session *session = core->sessions; session != NULL; session = session->hh.next) {
+        struct cpni_train_lane *lane, *after;
+        HASH_ITER(hh, session->lanes, lane, after) {
+            bool waits = lane->state == CPNI_TRAIN_EMPTY || lane->state == CPNI_TRAIN_IDLE || lane->state == CPNI_TRAIN_BROKEN;
+            int64_t at_us = lane->due_us + (int64_t)CPNI_LANE_PATIENCE_MS * 1000;
+            if (!waits || lane->due.msg.round == 0) {
+                continue;
+            }
+            if (core->now.mono_us < at_us) {
+                core->overdue_us = at_us < core->overdue_us ? at_us : core->overdue_us;
+                continue;
+            }
+            set_update(lane, lane->due.msg.round, CPN_ESTATE, "the lane is not where this round begins");
+            cpni_train_forget_round(&lane->due);
+            say_update(core, lane, &lane->update, actions);
+        }
+    }
 }
 
 void cpni_worker_piece(struct cpni_worker_core *core, const struct cpni_msg_piece *msg, struct cpni_actions *actions)

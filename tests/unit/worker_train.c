@@ -282,6 +282,14 @@ static uint64_t fresh(struct steps *s, const char *spec)
     return ticket;
 }
 
+/* A second passes; the master is heard of. */
+static void steps_beat(struct steps *s)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_BEAT };
+    s->now.mono_us += 1000000;
+    steps_msg(s, &msg);
+}
+
 static void rejoin(struct steps *s)
 {
     steps_lost(s, CPNI_CONN_BULK);
@@ -762,6 +770,27 @@ static void a_new_master_is_told_what_its_predecessor_knew(void **state)
     assert_int_equal(asked(s, CPNI_TRAINER_CLOSE)->ticket, ticket);
 }
 
+static void a_train_that_never_fits_is_turned_down(void **state)
+{
+    struct steps *s = *state;
+    fresh(s, AVERAGE);
+    train(s, 3);
+    for (unsigned i = 0; i < 4; i++) {
+        steps_beat(s);
+        assert_null(updated(s));
+    }
+    steps_beat(s);
+    assert_true(updated(s)->code == CPN_ESTATE && updated(s)->round == 3);
+    steps_beat(s);
+    assert_null(updated(s));
+    train(s, 3); /* that was said on this connection: there will be a LANE */
+    assert_null(updated(s));
+    blobs_of_restores(s);
+    lane(s, 2, 2);
+    say(s, pump(s, CPNI_TRAINER_OPEN)->ticket, CPNI_TRAINED_OPEN, 0);
+    assert_int_equal(asked(s, CPNI_TRAINER_ROUND)->round, 3);
+}
+
 static void a_locked_node_still_answers_tasks(void **state)
 {
     struct steps *s = *state;
@@ -857,6 +886,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_train_may_overtake_unlane_and_lane, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lane_that_was_overtaken_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_master_is_told_what_its_predecessor_knew, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_train_that_never_fits_is_turned_down, setup, teardown),
         cmocka_unit_test_setup_teardown(a_locked_node_still_answers_tasks, setup, teardown),
         cmocka_unit_test(without_memory),
     };
