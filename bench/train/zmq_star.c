@@ -2,9 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The peer of the averaging benchmark: the least star that raw ZeroMQ makes possible. A ROUTER and PEERS processes with a DEALER each,
- * CURVE on, over loopback; in each round every peer sends its floats as one frame and gets the mean back. No piece, bound, hash, checkpoint
- * or exact sum.
+/* The peer of the averaging benchmark: the least star that raw ZeroMQ makes possible. A ROUTER and PEERS processes with
+ * a DEALER each, CURVE on, over loopback; in each round every peer sends its floats as one frame and gets the mean
+ * back. No piece, bound, hash, checkpoint or exact sum.
  *
  *   zmq-star PEERS FLOATS ROUNDS      prints p50_us=… p99_us=… of a round */
 #include <signal.h>

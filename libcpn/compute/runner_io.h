@@ -2,7 +2,7 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* How the process of a runner speaks with its parent: packets over its end of the pair. Must not know what they mean. */
+/* How the process of a runner speaks with its parent: packets over its end of the pair. Knows none of them. */
 #ifndef CPNI_RUNNER_IO_H
 #define CPNI_RUNNER_IO_H
 

@@ -35,8 +35,8 @@ const struct cpn_trainer *cpni_trainer_plugin(const char *path, char *detail)
     }
     const struct cpn_trainer *plugin = dlsym(object, CPN_TRAINER_SYMBOL);
     if (plugin == NULL || plugin->abi != CPN_TRAINER_ABI || plugin->size < sizeof *plugin) {
-        snprintf(detail, CPN_TRAINER_DETAIL, "%s is no trainer of this version (expected %s with ABI %d)", path, CPN_TRAINER_SYMBOL,
-            CPN_TRAINER_ABI);
+        snprintf(detail, CPN_TRAINER_DETAIL, "%s is no trainer of this version (expected %s with ABI %d)", path,
+            CPN_TRAINER_SYMBOL, CPN_TRAINER_ABI);
         return NULL;
     }
     return plugin;
@@ -93,15 +93,16 @@ static int make(struct cpni_lane *lane, const struct cpni_trainer_open *open, in
     lane->checkpoint_bytes = cpni_lane_checkpoint_bytes(lane);
     uint64_t region = cpni_trainer_region(lane->info.weights, lane->checkpoint_bytes).size;
     uint64_t memory = open->memory_bytes + 2 * (uint64_t)status.st_size + region + 2 * lane->checkpoint_bytes;
-    /* A driver of another device opens files and speaks ioctl whenever it likes: such a trainer runs unconfined. It never sees more of
-     * a user's than numbers. */
+    /* A driver of another device opens files and speaks ioctl whenever it likes: such a trainer runs unconfined. It
+     * never sees more of a user's than numbers. */
     return strncmp(lane->info.device, "cpu", 3) == 0 ? cpni_sandbox_enter(0, open->threads, memory, detail) : 0;
 }
 
 static int share(struct cpni_lane *lane, uint64_t size, int fd)
 {
     struct cpni_trainer_region at = cpni_trainer_region(lane->info.weights, lane->checkpoint_bytes);
-    uint8_t *map = size == at.size && fd >= 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    uint8_t *map
+        = size == at.size && fd >= 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (map == MAP_FAILED) {
         return CPN_ENOMEM;
     }
@@ -112,7 +113,8 @@ static int share(struct cpni_lane *lane, uint64_t size, int fd)
     return 0;
 }
 
-static int bind_rows(struct cpni_lane *lane, const struct cpni_trainer_open *open, int dataset_fd, int state_fd, uint64_t state_size, char *detail)
+static int bind_rows(struct cpni_lane *lane, const struct cpni_trainer_open *open, int dataset_fd, int state_fd,
+    uint64_t state_size, char *detail)
 {
     char why[CPNI_DATA_DETAIL] = "";
     int rc = cpni_dataset_open(dataset_fd, &lane->set, why);
@@ -158,7 +160,7 @@ static int open_lane(struct cpni_lane *lane)
     if (!next(&packet, CPNI_TRAINER_SHARE_PACKET, sizeof packet.share, &region_fd)) {
         return CPN_EPROTO;
     }
-    answer = (struct cpni_trainer_answer){ .type = CPNI_TRAINER_OPENED, .reproducible = lane->info.reproducible };
+    answer = (struct cpni_trainer_answer) { .type = CPNI_TRAINER_OPENED, .reproducible = lane->info.reproducible };
     answer.code = share(lane, packet.share.size, region_fd);
     if (packet.share.state_follows && !next(&packet, CPNI_TRAINER_STATE_PACKET, sizeof packet.share, &state_fd)) {
         return CPN_EPROTO;

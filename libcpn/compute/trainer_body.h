@@ -2,7 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The program of a runner that trains one lane: opens dataset and plug-in, confines itself, does rounds until its parent hangs up. */
+/* The program of a runner that trains one lane: opens dataset and plug-in, confines itself, does rounds until its
+ * parent hangs up. */
 #ifndef CPNI_TRAINER_BODY_H
 #define CPNI_TRAINER_BODY_H
 

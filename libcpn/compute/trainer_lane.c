@@ -17,7 +17,8 @@
 #include "compute/runner.h"
 #include "core/delta8.h"
 
-#define SLICE_US 50000 /* steps between two looks at the clock: a heartbeat is at most so late, and the look costs nothing */
+/* Steps between two looks at the clock: a heartbeat is at most so late, and the look costs nothing. */
+#define SLICE_US 50000
 
 /* ---- making it ---- */
 
@@ -55,7 +56,8 @@ static int fill_spec(const struct cpni_lane_spec *settings, struct cpn_trainer_s
     return rc;
 }
 
-int cpni_lane_create(struct cpni_lane *lane, const struct cpni_trainer_open *open, uint32_t columns, uint32_t classes, char *detail)
+int cpni_lane_create(
+    struct cpni_lane *lane, const struct cpni_trainer_open *open, uint32_t columns, uint32_t classes, char *detail)
 {
     struct cpn_trainer_spec spec = CPN_TRAINER_SPEC_INIT;
     lane->is = open->lane;
@@ -74,8 +76,9 @@ int cpni_lane_create(struct cpni_lane *lane, const struct cpni_trainer_open *ope
 #define CHECKPOINT_MAGIC "cpn-lane"
 #define CHECKPOINT_VERSION 1
 
-/* Followed by the trainer's state (padded to 8 bytes), the weights, and the residual if there is one. Native: all machines of a network
- * that train together are little-endian, as the dataset is. To change anything, raise VERSION; what is refused begins anew. */
+/* Followed by the trainer's state (padded to 8 bytes), the weights, and the residual if there is one. Native: all
+ * machines of a network that train together are little-endian, as the dataset is. To change anything, raise VERSION;
+ * what is refused begins anew. */
 struct checkpoint {
     char magic[8];
     uint32_t version, lane;
@@ -97,7 +100,8 @@ static uint64_t residual_floats(const struct cpni_lane *lane)
 
 uint64_t cpni_lane_checkpoint_bytes(const struct cpni_lane *lane)
 {
-    return sizeof(struct checkpoint) + padded(lane->info.state_bytes) + (lane->info.weights + residual_floats(lane)) * sizeof(float);
+    return sizeof(struct checkpoint) + padded(lane->info.state_bytes)
+        + (lane->info.weights + residual_floats(lane)) * sizeof(float);
 }
 
 static struct checkpoint header_of(const struct cpni_lane *lane)
@@ -174,11 +178,12 @@ static int divide(struct cpni_lane *lane, uint64_t expected, char *detail)
 {
     const struct cpni_dataset *set = &lane->set;
     lane->index = cpni_malloc((set->rows + 1) * sizeof *lane->index);
-    int64_t training = lane->index == NULL
-        ? CPN_ENOMEM
-        : cpni_dataset_split(set->labels, set->rows, set->classes, (double)lane->is.validation_ppm / 1e6, lane->is.split_seed, lane->index);
+    int64_t training = lane->index == NULL ? CPN_ENOMEM
+                                           : cpni_dataset_split(set->labels, set->rows, set->classes,
+                                               (double)lane->is.validation_ppm / 1e6, lane->is.split_seed, lane->index);
     if (training < 0) {
-        snprintf(detail, CPN_TRAINER_DETAIL, training == CPN_ENOMEM ? "no memory for %llu rows" : "the dataset of %llu rows has labels out of range",
+        snprintf(detail, CPN_TRAINER_DETAIL,
+            training == CPN_ENOMEM ? "no memory for %llu rows" : "the dataset of %llu rows has labels out of range",
             (unsigned long long)set->rows);
         return training == CPN_ENOMEM ? CPN_ENOMEM : CPN_EBADINPUT;
     }
@@ -187,16 +192,20 @@ static int divide(struct cpni_lane *lane, uint64_t expected, char *detail)
         cpni_dataset_shard((uint64_t)training, lane->is.peers, lane->is.lane, &first, &count);
     }
     if ((expected != 0 && expected != (uint64_t)training) || count == 0) {
-        snprintf(detail, CPN_TRAINER_DETAIL, "the dataset has %lld rows to learn from, the session says %llu; a lane needs at least one",
+        snprintf(detail, CPN_TRAINER_DETAIL,
+            "the dataset has %lld rows to learn from, the session says %llu; a lane needs at least one",
             (long long)training, (unsigned long long)expected);
         return CPN_EBADINPUT;
     }
-    lane->rows = (struct cpn_trainer_rows){ sizeof lane->rows, set->columns, set->features, set->labels, set->rows, lane->index + first, count };
+    lane->rows = (struct cpn_trainer_rows) { sizeof lane->rows, set->columns, set->features, set->labels, set->rows,
+        lane->index + first, count };
     lane->validation = lane->rows;
     lane->validation.index = lane->index + training;
     lane->validation.index_count = set->rows - (uint64_t)training;
-    const struct cpni_session_spec spec
-        = { .mode = (enum cpni_session_mode)lane->is.mode, .peers = lane->is.peers, .lanes = &lane->is.settings, .lane_count = 1 };
+    const struct cpni_session_spec spec = { .mode = (enum cpni_session_mode)lane->is.mode,
+        .peers = lane->is.peers,
+        .lanes = &lane->is.settings,
+        .lane_count = 1 };
     lane->epoch_steps = cpni_session_epoch_steps(&spec, 0, (uint64_t)training);
     return 0;
 }
@@ -253,13 +262,14 @@ static int say_progress(struct cpni_lane *lane, uint64_t round, bool replay)
         rc = lane->said(lane->arg, &answer);
     }
     if (done) {
-        lane->epoch = (struct cpn_trainer_result){ 0 };
+        lane->epoch = (struct cpn_trainer_result) { 0 };
         lane->timed_us = lane->timed_samples = 0;
     }
     return rc;
 }
 
-static int took(struct cpni_lane *lane, const struct cpn_trainer_result *result, int64_t us, struct cpn_trainer_result *sum)
+static int took(
+    struct cpni_lane *lane, const struct cpn_trainer_result *result, int64_t us, struct cpn_trainer_result *sum)
 {
     add(sum, result);
     add(&lane->epoch, result);
@@ -269,7 +279,8 @@ static int took(struct cpni_lane *lane, const struct cpn_trainer_result *result,
     return 0;
 }
 
-static int exchange_step(struct cpni_lane *lane, const struct cpni_trainer_round *round, uint64_t step, struct cpn_trainer_result *sum, char *detail)
+static int exchange_step(struct cpni_lane *lane, const struct cpni_trainer_round *round, uint64_t step,
+    struct cpn_trainer_result *sum, char *detail)
 {
     struct cpn_trainer_result result = { 0 };
     int64_t from_us = cpni_now_us();
@@ -277,8 +288,12 @@ static int exchange_step(struct cpni_lane *lane, const struct cpni_trainer_round
     if (rc < 0) {
         return rc;
     }
-    struct cpni_trainer_answer answer = { .type = CPNI_TRAINER_GRADIENT, .round = round->round, .step = step, .samples = result.samples,
-        .correct = result.correct, .loss_micro = micro(result.loss_sum, result.samples),
+    struct cpni_trainer_answer answer = { .type = CPNI_TRAINER_GRADIENT,
+        .round = round->round,
+        .step = step,
+        .samples = result.samples,
+        .correct = result.correct,
+        .loss_micro = micro(result.loss_sum, result.samples),
         .vector_bytes = lane->info.weights * sizeof(float) };
     took(lane, &result, cpni_now_us() - from_us, sum);
     rc = lane->said(lane->arg, &answer);
@@ -300,7 +315,8 @@ static int slice(struct cpni_lane *lane, uint64_t most, uint64_t *size, struct c
     return rc;
 }
 
-static int train(struct cpni_lane *lane, const struct cpni_trainer_round *round, struct cpn_trainer_result *sum, char *detail)
+static int train(
+    struct cpni_lane *lane, const struct cpni_trainer_round *round, struct cpn_trainer_result *sum, char *detail)
 {
     uint64_t size = 1;
     int rc = 0;
@@ -320,7 +336,8 @@ static int evaluate(struct cpni_lane *lane, struct cpni_trainer_answer *answer)
     }
     int rc = lane->plugin->evaluate(lane->trainer, &lane->validation, NULL, NULL, &result, answer->detail);
     if (rc == 0 && !isfinite(result.loss_sum)) {
-        snprintf(answer->detail, sizeof answer->detail, "the loss of the validation rows is not a number: try a lower learning rate");
+        snprintf(answer->detail, sizeof answer->detail,
+            "the loss of the validation rows is not a number: try a lower learning rate");
         return CPN_EDIVERGED;
     }
     answer->tested = result.samples;
@@ -329,7 +346,8 @@ static int evaluate(struct cpni_lane *lane, struct cpni_trainer_answer *answer)
     return rc;
 }
 
-/* Leave in `out` what the round came to: the weights, or, where everybody knows what it began from, what they changed by, a byte each. */
+/* Leave in `out` what the round came to: the weights, or, where everybody knows what it began from, what they changed
+ * by, a byte each. */
 static int answer_vector(struct cpni_lane *lane, bool change, struct cpni_trainer_answer *answer)
 {
     uint64_t weights = lane->info.weights;
@@ -341,7 +359,8 @@ static int answer_vector(struct cpni_lane *lane, bool change, struct cpni_traine
         }
         rc = cpni_delta8_encode(lane->in, weights, lane->residual, (uint8_t *)lane->out);
         if (rc < 0) {
-            snprintf(answer->detail, sizeof answer->detail, "the weights change by more than a number can say: try a lower learning rate");
+            snprintf(answer->detail, sizeof answer->detail,
+                "the weights change by more than a number can say: try a lower learning rate");
             return CPN_EDIVERGED;
         }
         answer->vector_bytes = cpni_delta8_size(weights);
@@ -359,7 +378,8 @@ int cpni_lane_round(struct cpni_lane *lane, const struct cpni_trainer_round *rou
         rc = evaluate(lane, answer);
     }
     rc = rc < 0 ? rc : train(lane, round, &sum, answer->detail);
-    if (rc == 0 && round->steps != 0) { /* a round without steps is an evaluation alone: nothing changed, no residual either */
+    if (rc == 0
+        && round->steps != 0) { /* a round without steps is an evaluation alone: nothing changed, no residual either */
         rc = answer_vector(lane, lane->is.int8 && round->has_vector, answer);
         lane->round = round->round;
     }

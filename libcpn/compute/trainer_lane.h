@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* A lane in the process that trains it: the trainer, its rows, its place in the session, and the checkpoint of all that. Must not know how
- * orders come or answers go: said() is called with what there is to say. */
+/* A lane in the process that trains it: the trainer, its rows, its place in the session, and the checkpoint of all
+ * that. Must not know how orders come or answers go: said() is called with what there is to say. */
 #ifndef CPNI_TRAINER_LANE_H
 #define CPNI_TRAINER_LANE_H
 
@@ -37,7 +37,8 @@ struct cpni_lane {
 };
 
 /* Make a trainer for rows of so many columns and classes. */
-int cpni_lane_create(struct cpni_lane *lane, const struct cpni_trainer_open *open, uint32_t columns, uint32_t classes, char *detail);
+int cpni_lane_create(
+    struct cpni_lane *lane, const struct cpni_trainer_open *open, uint32_t columns, uint32_t classes, char *detail);
 
 /* Divide the rows and bind the lane's; `state` (NULL: fresh) is a checkpoint. lane->set is open. */
 int cpni_lane_bind(struct cpni_lane *lane, uint64_t train_rows, const void *state, uint64_t state_size, char *detail);

@@ -2,15 +2,16 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* What a runner that trains and its parent say to each other: packets over a SOCK_SEQPACKET pair as in runner_proto.h, vectors through one
- * region of shared memory that the parent makes. The parent believes nothing it receives.
+/* What a runner that trains and its parent say to each other: packets over a SOCK_SEQPACKET pair as in runner_proto.h,
+ * vectors through one region of shared memory that the parent makes. The parent believes nothing it receives.
  *
  * parent: OPEN (descriptor of the dataset)      runner: SIZED (floats of the vector, bytes of a checkpoint)
  * parent: SHARE (the region), STATE if there is one (a checkpoint's descriptor)      runner: OPENED
  * parent: ROUND      runner: PROGRESS..., GRADIENT (each answered by APPLY)..., ROUNDED
  *
- * The region is [in][out][checkpoint]: `in` is written by the parent while the runner waits for it, the others by the runner before the
- * packet that tells of them. It is sealed, so that neither side can shrink it under the other (a SIGBUS). */
+ * The region is [in][out][checkpoint]: `in` is written by the parent while the runner waits for it, the others by the
+ * runner before the packet that tells of them. It is sealed, so that neither side can shrink it under the other (a
+ * SIGBUS). */
 #ifndef CPNI_TRAINER_PROTO_H
 #define CPNI_TRAINER_PROTO_H
 
@@ -91,7 +92,7 @@ struct cpni_trainer_region {
 static inline struct cpni_trainer_region cpni_trainer_region(uint64_t weights, uint64_t state_bytes)
 {
     uint64_t vector = (weights * sizeof(float) + CPNI_TRAINER_ALIGN - 1) / CPNI_TRAINER_ALIGN * CPNI_TRAINER_ALIGN;
-    return (struct cpni_trainer_region){ 0, vector, 2 * vector, 2 * vector + state_bytes };
+    return (struct cpni_trainer_region) { 0, vector, 2 * vector, 2 * vector + state_bytes };
 }
 
 #endif

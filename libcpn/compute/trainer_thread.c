@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The thread of a lane: starts its runner, speaks with it, posts what it says, reaps it. PDEATHSIG goes by thread, and this one lives as long
- * as its runner. What a runner says is checked: it may be a process that was taken over. */
+/* The thread of a lane: starts its runner, speaks with it, posts what it says, reaps it. PDEATHSIG goes by thread, and
+ * this one lives as long as its runner. What a runner says is checked: it may be a process that was taken over. */
 #include "trainer_thread.h"
 
 #include <errno.h>
@@ -47,14 +47,15 @@ static void post(struct cpni_trainer_thread *lane, struct cpni_trained *trained)
     bool ended = atomic_load(&lane->ended);
     if (ended || (heartbeat && lane->progress != NULL)) {
         if (!ended) {
-            lane->progress->trained = *trained; /* the one before was not read: this says more. Heartbeats own nothing */
+            lane->progress->trained
+                = *trained; /* the one before was not read: this says more. Heartbeats own nothing */
         }
         cpni_trained_clear(trained);
         cpni_free(said);
         pthread_mutex_unlock(&owner->lock);
         return;
     }
-    *said = (struct cpni_said){ .by = lane, .trained = *trained };
+    *said = (struct cpni_said) { .by = lane, .trained = *trained };
     if (owner->said == NULL) {
         eventfd_write(owner->ready_fd, 1);
     }
@@ -65,7 +66,7 @@ static void post(struct cpni_trainer_thread *lane, struct cpni_trained *trained)
         lane->busy = false;
     }
     pthread_mutex_unlock(&owner->lock);
-    *trained = (struct cpni_trained){ 0 };
+    *trained = (struct cpni_trained) { 0 };
 }
 
 static int explain(struct cpni_trained *out, int code, const char *text)
@@ -85,7 +86,8 @@ static int wait_for(struct cpni_trainer_thread *lane)
     lane->stalled = lane->unread >= CPNI_TRAINERS_UNREAD_MAX;
     bool stalled = lane->stalled;
     pthread_mutex_unlock(&owner->lock);
-    struct pollfd fds[] = { { .fd = lane->wake_fd, .events = POLLIN }, { .fd = stalled ? -1 : lane->runner.fd, .events = POLLIN } };
+    struct pollfd fds[]
+        = { { .fd = lane->wake_fd, .events = POLLIN }, { .fd = stalled ? -1 : lane->runner.fd, .events = POLLIN } };
     while (poll(fds, 2, -1) < 0 && errno == EINTR) { }
     if (fds[0].revents != 0) {
         eventfd_t value;
@@ -128,7 +130,8 @@ static int make_region(struct cpni_trainer_thread *lane, int *out)
     }
     lane->region = cpni_trainer_region(lane->weights, lane->state_bytes);
     void *map = MAP_FAILED;
-    if (ftruncate(fd, (off_t)lane->region.size) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
+    if (ftruncate(fd, (off_t)lane->region.size) == 0
+        && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
         map = mmap(NULL, lane->region.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
     if (map == MAP_FAILED) {
@@ -146,11 +149,12 @@ static int share(struct cpni_trainer_thread *lane, struct cpni_trained *out)
     if (rc < 0) {
         return explain(out, rc, "no memory for the weights of the lane");
     }
-    struct cpni_trainer_share packet = { CPNI_TRAINER_VERSION, CPNI_TRAINER_SHARE_PACKET, lane->region.size, lane->state_fd >= 0 };
+    struct cpni_trainer_share packet
+        = { CPNI_TRAINER_VERSION, CPNI_TRAINER_SHARE_PACKET, lane->region.size, lane->state_fd >= 0 };
     rc = tell(lane, &packet, sizeof packet, fd);
     close(fd);
     if (rc == 0 && lane->state_fd >= 0) {
-        packet = (struct cpni_trainer_share){ CPNI_TRAINER_VERSION, CPNI_TRAINER_STATE_PACKET, lane->state_size, 0 };
+        packet = (struct cpni_trainer_share) { CPNI_TRAINER_VERSION, CPNI_TRAINER_STATE_PACKET, lane->state_size, 0 };
         rc = tell(lane, &packet, sizeof packet, lane->state_fd);
     }
     return rc;
@@ -216,9 +220,11 @@ static int read_vector(struct cpni_trainer_thread *lane, const struct cpni_round
 }
 
 /* A copy of what the runner left in the region: it goes on writing there. */
-static int copy_out(struct cpni_trainer_thread *lane, const struct cpni_trainer_answer *answer, struct cpni_trained *out)
+static int copy_out(
+    struct cpni_trainer_thread *lane, const struct cpni_trainer_answer *answer, struct cpni_trained *out)
 {
-    if (answer->vector_bytes > lane->weights * sizeof(float) || (answer->state_bytes != 0 && answer->state_bytes != lane->state_bytes)) {
+    if (answer->vector_bytes > lane->weights * sizeof(float)
+        || (answer->state_bytes != 0 && answer->state_bytes != lane->state_bytes)) {
         return CPN_ECRASHED;
     }
     if (answer->vector_bytes != 0) {
@@ -235,10 +241,21 @@ static int copy_out(struct cpni_trainer_thread *lane, const struct cpni_trainer_
 
 static struct cpni_trained told(enum cpni_trainer_word said, const struct cpni_trainer_answer *answer)
 {
-    return (struct cpni_trained){ .said = said, .round = answer->round, .step = answer->step, .steps = answer->steps,
-        .samples = answer->samples, .correct = answer->correct, .loss_micro = answer->loss_micro, .rate = answer->rate,
-        .epoch = answer->epoch, .epoch_done = answer->epoch_done != 0, .tested = answer->tested, .tested_correct = answer->tested_correct,
-        .tested_loss_micro = answer->tested_loss_micro, .encoding = answer->encoding, .elapsed_us = answer->elapsed_us };
+    return (struct cpni_trained) { .said = said,
+        .round = answer->round,
+        .step = answer->step,
+        .steps = answer->steps,
+        .samples = answer->samples,
+        .correct = answer->correct,
+        .loss_micro = answer->loss_micro,
+        .rate = answer->rate,
+        .epoch = answer->epoch,
+        .epoch_done = answer->epoch_done != 0,
+        .tested = answer->tested,
+        .tested_correct = answer->tested_correct,
+        .tested_loss_micro = answer->tested_loss_micro,
+        .encoding = answer->encoding,
+        .elapsed_us = answer->elapsed_us };
 }
 
 static struct cpni_bytes *take_gradient(struct cpni_trainer_thread *lane)
@@ -251,7 +268,8 @@ static struct cpni_bytes *take_gradient(struct cpni_trainer_thread *lane)
 }
 
 /* The mean of all peers' gradients, and on with it. */
-static int exchange(struct cpni_trainer_thread *lane, const struct cpni_trainer_answer *answer, struct cpni_trained *out)
+static int exchange(
+    struct cpni_trainer_thread *lane, const struct cpni_trainer_answer *answer, struct cpni_trained *out)
 {
     struct cpni_trained step = told(CPNI_SAID_GRADIENT, answer);
     struct cpni_bytes *mean;
@@ -267,7 +285,9 @@ static int exchange(struct cpni_trainer_thread *lane, const struct cpni_trainer_
             return rc < 0 ? rc : CPN_ECRASHED; /* it has nothing to say now: it ended */
         }
     }
-    rc = mean->size == lane->weights * sizeof(float) ? 0 : explain(out, CPN_EBADINPUT, "the gradient is not of this model's size");
+    rc = mean->size == lane->weights * sizeof(float)
+        ? 0
+        : explain(out, CPN_EBADINPUT, "the gradient is not of this model's size");
     if (rc == 0) {
         memcpy(lane->map + lane->region.in_at, mean->data, mean->size);
     }
@@ -276,7 +296,8 @@ static int exchange(struct cpni_trainer_thread *lane, const struct cpni_trainer_
     return rc < 0 ? rc : tell(lane, &packet, sizeof packet, -1);
 }
 
-static int finish_round(struct cpni_trainer_thread *lane, const struct cpni_trainer_answer *answer, struct cpni_trained *out)
+static int finish_round(
+    struct cpni_trainer_thread *lane, const struct cpni_trainer_answer *answer, struct cpni_trained *out)
 {
     struct cpni_trained done = told(CPNI_SAID_ROUND, answer);
     int rc = answer->code < 0 ? failed_there(answer, &done) : copy_out(lane, answer, &done);
@@ -317,15 +338,22 @@ static void drop_order(struct cpni_round_job *job)
     if (job->vector_fd >= 0) {
         close(job->vector_fd);
     }
-    *job = (struct cpni_round_job){ .vector_fd = -1 };
+    *job = (struct cpni_round_job) { .vector_fd = -1 };
 }
 
 static int do_round(struct cpni_trainer_thread *lane, struct cpni_round_job *job, struct cpni_trained *out)
 {
-    const struct cpni_trainer_round packet = { .version = CPNI_TRAINER_VERSION, .type = CPNI_TRAINER_ROUND_PACKET, .round = job->round,
-        .steps = job->steps, .has_vector = job->vector != NULL || job->vector_fd >= 0, .evaluate = job->evaluate,
-        .evaluate_after = job->evaluate_after, .state = job->state, .exchange = job->exchange, .replay = job->replay };
-    *out = (struct cpni_trained){ .said = CPNI_SAID_ROUND, .round = job->round };
+    const struct cpni_trainer_round packet = { .version = CPNI_TRAINER_VERSION,
+        .type = CPNI_TRAINER_ROUND_PACKET,
+        .round = job->round,
+        .steps = job->steps,
+        .has_vector = job->vector != NULL || job->vector_fd >= 0,
+        .evaluate = job->evaluate,
+        .evaluate_after = job->evaluate_after,
+        .state = job->state,
+        .exchange = job->exchange,
+        .replay = job->replay };
+    *out = (struct cpni_trained) { .said = CPNI_SAID_ROUND, .round = job->round };
     int rc = packet.has_vector ? read_vector(lane, job, out) : 0;
     drop_order(job);
     rc = rc < 0 ? rc : tell(lane, &packet, sizeof packet, -1);
@@ -346,7 +374,8 @@ static bool take_order(struct cpni_trainer_thread *lane, struct cpni_round_job *
 
 /* ---- its life ---- */
 
-/* Open, then round after round. Ends with what went wrong; 0: a probe that went well, CPN_ECANCELLED: ended by the caller. */
+/* Open, then round after round. Ends with what went wrong; 0: a probe that went well, CPN_ECANCELLED: ended by the
+ * caller. */
 static int serve(struct cpni_trainer_thread *lane, struct cpni_trained *out)
 {
     int rc = open_lane(lane, out);
@@ -359,7 +388,7 @@ static int serve(struct cpni_trainer_thread *lane, struct cpni_trained *out)
         if (take_order(lane, &job)) {
             rc = do_round(lane, &job, out);
         } else {
-            *out = (struct cpni_trained){ .said = CPNI_SAID_ROUND };
+            *out = (struct cpni_trained) { .said = CPNI_SAID_ROUND };
             rc = wait_for(lane);
             rc = rc > 0 ? CPN_ECRASHED : rc; /* it speaks unasked: it ended */
         }

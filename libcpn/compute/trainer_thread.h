@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Inside of the trainers: the lanes, what they said, and the thread of each. Shared by trainers.c (the caller's side) and trainer_thread.c
- * (the threads). */
+/* Inside of the trainers: the lanes, what they said, and the thread of each. Shared by trainers.c (the caller's side)
+ * and trainer_thread.c (the threads). */
 #ifndef CPNI_TRAINER_THREAD_H
 #define CPNI_TRAINER_THREAD_H
 

@@ -2,8 +2,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The caller's side of the trainers: start, order, collect, end. See trainers.h for the contract and trainer_thread.c for what a lane's
- * thread does. */
+/* The caller's side of the trainers: start, order, collect, end. See trainers.h for the contract and trainer_thread.c
+ * for what a lane's thread does. */
 #include "trainers.h"
 
 #include <dirent.h>
@@ -22,7 +22,9 @@
 #include "base/alloc.h"
 #include "compute/trainer_thread.h"
 
-#define RUNNER_BYTES (4ull << 30) /* a batch of 65536 rows through the widest layer that the limits allow has no place; all usual ones do */
+#define RUNNER_BYTES                                                                                                   \
+    (4ull << 30) /* a batch of 65536 rows through the widest layer that the limits allow has no place; all usual ones  \
+                    do */
 #define PREFIX "cpn-trainer-"
 #define SUFFIX ".so"
 
@@ -31,7 +33,8 @@
 static int is_trainer(const struct dirent *entry)
 {
     size_t length = strlen(entry->d_name), skip = sizeof PREFIX - 1, end = sizeof SUFFIX - 1;
-    return length > skip + end && strncmp(entry->d_name, PREFIX, skip) == 0 && strcmp(entry->d_name + length - end, SUFFIX) == 0;
+    return length > skip + end && strncmp(entry->d_name, PREFIX, skip) == 0
+        && strcmp(entry->d_name + length - end, SUFFIX) == 0;
 }
 
 static int list_names(struct cpni_trainers *trainers)
@@ -116,7 +119,8 @@ static void free_thread(struct cpni_trainer_thread *lane)
 static void drop_said(struct cpni_trainers *trainers, const struct cpni_trainer_thread *lane)
 {
     struct cpni_said *said, *next;
-    DL_FOREACH_SAFE(trainers->said, said, next) {
+    DL_FOREACH_SAFE(trainers->said, said, next)
+    {
         if (said->by == lane) {
             DL_DELETE(trainers->said, said);
             cpni_trained_clear(&said->trained);
@@ -145,7 +149,8 @@ static void end(struct cpni_trainers *trainers, struct cpni_trainer_thread *lane
 static void reap(struct cpni_trainers *trainers, bool all)
 {
     struct cpni_trainer_thread *lane, *next;
-    DL_FOREACH_SAFE(trainers->list, lane, next) { /* only this thread changes the list */
+    DL_FOREACH_SAFE(trainers->list, lane, next)
+    { /* only this thread changes the list */
         pthread_mutex_lock(&trainers->lock);
         bool gone = atomic_load(&lane->ended) && (lane->exited || all);
         pthread_mutex_unlock(&trainers->lock);
@@ -166,7 +171,8 @@ void cpni_trainers_close(struct cpni_trainers *trainers)
     }
     struct cpni_trainer_thread *lane;
     pthread_mutex_lock(&trainers->lock);
-    DL_FOREACH(trainers->list, lane) {
+    DL_FOREACH(trainers->list, lane)
+    {
         end(trainers, lane);
     }
     pthread_mutex_unlock(&trainers->lock);
@@ -181,7 +187,8 @@ void cpni_trainers_close(struct cpni_trainers *trainers)
 static struct cpni_trainer_thread *find(struct cpni_trainers *trainers, uint64_t ticket)
 {
     struct cpni_trainer_thread *lane;
-    DL_FOREACH(trainers->list, lane) {
+    DL_FOREACH(trainers->list, lane)
+    {
         if (lane->ticket == ticket && !atomic_load(&lane->ended)) {
             return lane;
         }
@@ -189,18 +196,29 @@ static struct cpni_trainer_thread *find(struct cpni_trainers *trainers, uint64_t
     return NULL;
 }
 
-static int fill_open(const struct cpni_trainers *trainers, const struct cpni_lane_job *job, struct cpni_trainer_open *open)
+static int fill_open(
+    const struct cpni_trainers *trainers, const struct cpni_lane_job *job, struct cpni_trainer_open *open)
 {
     const struct cpni_session_spec *spec = job->spec;
-    if (job->lane >= cpni_session_lanes(spec) || strspn(spec->trainer, "abcdefghijklmnopqrstuvwxyz0123456789") != strlen(spec->trainer)) {
+    if (job->lane >= cpni_session_lanes(spec)
+        || strspn(spec->trainer, "abcdefghijklmnopqrstuvwxyz0123456789") != strlen(spec->trainer)) {
         return CPN_EINVAL; /* the name becomes part of a path */
     }
-    *open = (struct cpni_trainer_open){ .version = CPNI_TRAINER_VERSION, .type = CPNI_TRAINER_OPEN_PACKET, .threads = trainers->threads,
-        .train_rows = job->train_rows, .memory_bytes = trainers->runner_bytes };
-    open->lane = (struct cpni_trainer_lane){ .lane = job->lane, .mode = spec->mode, .peers = spec->peers,
-        .validation_ppm = spec->validation_ppm, .local_steps = spec->local_steps, .int8 = spec->int8, .split_seed = spec->split_seed,
+    *open = (struct cpni_trainer_open) { .version = CPNI_TRAINER_VERSION,
+        .type = CPNI_TRAINER_OPEN_PACKET,
+        .threads = trainers->threads,
+        .train_rows = job->train_rows,
+        .memory_bytes = trainers->runner_bytes };
+    open->lane = (struct cpni_trainer_lane) { .lane = job->lane,
+        .mode = spec->mode,
+        .peers = spec->peers,
+        .validation_ppm = spec->validation_ppm,
+        .local_steps = spec->local_steps,
+        .int8 = spec->int8,
+        .split_seed = spec->split_seed,
         .settings = *cpni_session_lane(spec, job->lane) };
-    int length = snprintf(open->plugin, sizeof open->plugin, "%s/" PREFIX "%s" SUFFIX, trainers->paths.trainers, spec->trainer);
+    int length = snprintf(
+        open->plugin, sizeof open->plugin, "%s/" PREFIX "%s" SUFFIX, trainers->paths.trainers, spec->trainer);
     return length > 0 && (size_t)length < sizeof open->plugin ? 0 : CPN_EINVAL;
 }
 

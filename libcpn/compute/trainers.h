@@ -2,9 +2,10 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* The trainer processes of a worker (DESIGN §9): one runner process and one thread of this process for each lane that the node works on.
- * The runner maps the dataset, loads cpn-trainer-NAME.so and trains round by round; it dies with its thread. A crash or a stop costs the
- * lane alone. Must not know sessions, nodes or messages: the role maps those to tickets. One thread calls all of this; nothing blocks. */
+/* The trainer processes of a worker (DESIGN §9): one runner process and one thread of this process for each lane that
+ * the node works on. The runner maps the dataset, loads cpn-trainer-NAME.so and trains round by round; it dies with its
+ * thread. A crash or a stop costs the lane alone. Must not know sessions, nodes or messages: the role maps those to
+ * tickets. One thread calls all of this; nothing blocks. */
 #ifndef CPNI_TRAINERS_H
 #define CPNI_TRAINERS_H
 
@@ -20,9 +21,9 @@
 struct cpni_trainers;
 
 struct cpni_trainers_options {
-    const char *runner;  /* path of cpn-runner; NULL: found as cpni_pool_options.runner is */
+    const char *runner; /* path of cpn-runner; NULL: found as cpni_pool_options.runner is */
     const char *plugins; /* directory of the trainers; NULL likewise */
-    uint32_t threads;    /* of one trainer; 0: 1 */
+    uint32_t threads; /* of one trainer; 0: 1 */
     uint64_t runner_bytes; /* address space beyond dataset and model; 0: 4 GiB */
 };
 
@@ -39,22 +40,24 @@ struct cpni_lane_job {
     uint32_t lane;
     int dataset_fd;
     uint64_t train_rows; /* what the split must come to, else CPN_EBADINPUT; 0: not checked */
-    int state_fd;        /* -1: a fresh trainer */
+    int state_fd; /* -1: a fresh trainer */
     uint64_t state_size;
     bool probe; /* make it, tell device and fingerprint (CPNI_SAID_OPEN), end */
 };
 struct cpni_round_job {
     uint64_t round, steps;
     struct cpni_bytes *vector; /* weights to begin from, referenced; NULL: see vector_fd */
-    int vector_fd;             /* -1: the lane's own weights */
+    int vector_fd; /* -1: the lane's own weights */
     uint64_t vector_size;
     bool evaluate, evaluate_after, state, exchange, replay; /* as in core/action.h */
 };
-/* CPN_EBUSY (the lane has a round under way, too many lanes), CPN_EEXISTS, CPN_ENOTFOUND, CPN_ENOMEM; all else is told by an outcome. */
+/* CPN_EBUSY (the lane has a round under way, too many lanes), CPN_EEXISTS, CPN_ENOTFOUND, CPN_ENOMEM; all else is told
+ * by an outcome. */
 int cpni_trainers_start(struct cpni_trainers *trainers, const struct cpni_lane_job *job);
 int cpni_trainers_round(struct cpni_trainers *trainers, uint64_t ticket, const struct cpni_round_job *job);
 int cpni_trainers_apply(struct cpni_trainers *trainers, uint64_t ticket, struct cpni_bytes *gradient);
-void cpni_trainers_end(struct cpni_trainers *trainers, uint64_t ticket); /* kill at once: no outcome of it follows any more */
+void cpni_trainers_end(
+    struct cpni_trainers *trainers, uint64_t ticket); /* kill at once: no outcome of it follows any more */
 
 enum cpni_trainer_word { CPNI_SAID_OPEN = 1, CPNI_SAID_PROGRESS, CPNI_SAID_GRADIENT, CPNI_SAID_ROUND };
 
@@ -72,7 +75,8 @@ struct cpni_trained {
     bool epoch_done;
     uint64_t tested, tested_correct, tested_loss_micro;
     struct cpni_bytes *vector; /* GRADIENT; ROUND with steps */
-    uint32_t encoding; /* 1: the change of the weights that the order gave, in int8 (core/delta8.h); a round from the lane's own has 0 */
+    uint32_t encoding; /* 1: the change of the weights that the order gave, in int8 (core/delta8.h); a round from the
+                          lane's own has 0 */
     struct cpni_bytes *state;
     uint64_t elapsed_us;
 };

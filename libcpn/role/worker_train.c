@@ -2,8 +2,9 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Training: what the core wants of the trainer processes, and what they say, as events. Blobs that an order names (dataset, checkpoint,
- * weights) are opened by the disk thread first; a CLOSE that comes meanwhile ends the order there. */
+/* Training: what the core wants of the trainer processes, and what they say, as events. Blobs that an order names
+ * (dataset, checkpoint, weights) are opened by the disk thread first; a CLOSE that comes meanwhile ends the order
+ * there. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ struct cpni_lane_wait {
 static void fail(struct cpn_worker *worker, const struct cpni_act_trainer *act, int code, const char *text)
 {
     enum cpni_trainer_said said = act->op == CPNI_TRAINER_PROBE ? CPNI_TRAINED_PROBE
-                                : act->op == CPNI_TRAINER_OPEN  ? CPNI_TRAINED_OPEN
+        : act->op == CPNI_TRAINER_OPEN                          ? CPNI_TRAINED_OPEN
                                                                 : CPNI_TRAINED_ROUND;
     const struct cpni_event event = {
         .type = CPNI_EV_TRAINER,
@@ -56,8 +57,16 @@ static void free_wait(struct cpn_worker *worker, struct cpni_lane_wait *wait)
 static int give_round(struct cpn_worker *worker, const struct cpni_act_trainer *act, int fd, uint64_t size)
 {
     const struct cpni_round_job job = {
-        .round = act->round, .steps = act->steps, .vector = act->vector, .vector_fd = fd, .vector_size = size, .evaluate = act->evaluate,
-        .evaluate_after = act->evaluate_after, .state = act->state, .exchange = act->exchange, .replay = act->replay,
+        .round = act->round,
+        .steps = act->steps,
+        .vector = act->vector,
+        .vector_fd = fd,
+        .vector_size = size,
+        .evaluate = act->evaluate,
+        .evaluate_after = act->evaluate_after,
+        .state = act->state,
+        .exchange = act->exchange,
+        .replay = act->replay,
     };
     return cpni_trainers_round(worker->trainers, act->ticket, &job);
 }
@@ -65,8 +74,14 @@ static int give_round(struct cpn_worker *worker, const struct cpni_act_trainer *
 static int give_lane(struct cpn_worker *worker, const struct cpni_lane_wait *wait)
 {
     const struct cpni_lane_job job = {
-        .ticket = wait->act.ticket, .spec = &wait->spec, .lane = wait->act.lane, .dataset_fd = wait->dataset_fd,
-        .train_rows = wait->act.train_rows, .state_fd = wait->fd, .state_size = wait->size, .probe = wait->act.op == CPNI_TRAINER_PROBE,
+        .ticket = wait->act.ticket,
+        .spec = &wait->spec,
+        .lane = wait->act.lane,
+        .dataset_fd = wait->dataset_fd,
+        .train_rows = wait->act.train_rows,
+        .state_fd = wait->fd,
+        .state_size = wait->size,
+        .probe = wait->act.op == CPNI_TRAINER_PROBE,
     };
     return cpni_trainers_start(worker->trainers, &job);
 }
@@ -136,7 +151,8 @@ static int start(struct cpn_worker *worker, const struct cpni_act_trainer *act)
 static void close_lane(struct cpn_worker *worker, uint64_t ticket)
 {
     struct cpni_lane_wait *wait;
-    DL_FOREACH(worker->train_waits, wait) {
+    DL_FOREACH(worker->train_waits, wait)
+    {
         wait->closed |= wait->act.ticket == ticket;
     }
     cpni_trainers_end(worker->trainers, ticket);
@@ -155,8 +171,9 @@ void cpni_lanes_carry(struct cpn_worker *worker, const struct cpni_act_trainer *
         rc = start(worker, act);
         break;
     case CPNI_TRAINER_ROUND:
-        rc = act->vector != NULL || cpni_all_zero(&act->vector_root, sizeof act->vector_root) ? give_round(worker, act, -1, 0)
-                                                                                               : start(worker, act);
+        rc = act->vector != NULL || cpni_all_zero(&act->vector_root, sizeof act->vector_root)
+            ? give_round(worker, act, -1, 0)
+            : start(worker, act);
         break;
     case CPNI_TRAINER_APPLY:
         rc = cpni_trainers_apply(worker->trainers, act->ticket, act->vector);
@@ -193,13 +210,29 @@ void cpni_lanes_outcomes(struct cpn_worker *worker)
     while (worker->trainers != NULL && cpni_trainers_next(worker->trainers, &trained) == 1) {
         const struct cpni_event event = {
             .type = CPNI_EV_TRAINER,
-            .trainer = { .ticket = trained.ticket, .said = said_of(&trained), .code = trained.code, .text = trained.detail,
-                         .device = trained.device, .fingerprint = trained.fingerprint, .reproducible = trained.reproducible,
-                         .round = trained.round, .step = trained.step, .steps = trained.steps, .samples = trained.samples,
-                         .correct = trained.correct, .loss_micro = trained.loss_micro, .epoch = trained.epoch,
-                         .epoch_done = trained.epoch_done, .rate = trained.rate, .tested = trained.tested,
-                         .tested_correct = trained.tested_correct, .tested_loss_micro = trained.tested_loss_micro,
-                         .vector = trained.vector, .encoding = trained.encoding, .state = trained.state, .elapsed_us = trained.elapsed_us },
+            .trainer = { .ticket = trained.ticket,
+                .said = said_of(&trained),
+                .code = trained.code,
+                .text = trained.detail,
+                .device = trained.device,
+                .fingerprint = trained.fingerprint,
+                .reproducible = trained.reproducible,
+                .round = trained.round,
+                .step = trained.step,
+                .steps = trained.steps,
+                .samples = trained.samples,
+                .correct = trained.correct,
+                .loss_micro = trained.loss_micro,
+                .epoch = trained.epoch,
+                .epoch_done = trained.epoch_done,
+                .rate = trained.rate,
+                .tested = trained.tested,
+                .tested_correct = trained.tested_correct,
+                .tested_loss_micro = trained.tested_loss_micro,
+                .vector = trained.vector,
+                .encoding = trained.encoding,
+                .state = trained.state,
+                .elapsed_us = trained.elapsed_us },
         };
         cpni_worker_step(worker, &event);
         cpni_trained_clear(&trained);

@@ -119,11 +119,16 @@ static struct cpni_trained told(struct cpni_trainers *trainers, enum cpni_traine
     return out;
 }
 
-static uint64_t begin(struct cpni_trainers *trainers, const struct cpni_session_spec *spec, uint32_t lane, int dataset, int state_fd,
-                      uint64_t state_size)
+static uint64_t begin(struct cpni_trainers *trainers, const struct cpni_session_spec *spec, uint32_t lane, int dataset,
+    int state_fd, uint64_t state_size)
 {
-    const struct cpni_lane_job job = { .ticket = next_ticket++, .spec = spec, .lane = lane, .dataset_fd = dataset, .train_rows = 540,
-        .state_fd = state_fd, .state_size = state_size };
+    const struct cpni_lane_job job = { .ticket = next_ticket++,
+        .spec = spec,
+        .lane = lane,
+        .dataset_fd = dataset,
+        .train_rows = 540,
+        .state_fd = state_fd,
+        .state_size = state_size };
     assert_int_equal(cpni_trainers_start(trainers, &job), 0);
     return job.ticket;
 }
@@ -165,7 +170,8 @@ static void names_and_probe(void **state)
     struct cpni_trainers *trainers = open_trainers();
     struct cpni_session_spec spec = spec_of(AVERAGE);
     assert_string_equal(cpni_trainers_names(trainers)[0], "dnn");
-    const struct cpni_lane_job job = { .ticket = 5, .spec = &spec, .dataset_fd = dataset_fd, .state_fd = -1, .probe = true };
+    const struct cpni_lane_job job
+        = { .ticket = 5, .spec = &spec, .dataset_fd = dataset_fd, .state_fd = -1, .probe = true };
     assert_int_equal(cpni_trainers_start(trainers, &job), 0);
     assert_int_equal(cpni_trainers_start(trainers, &job), CPN_EEXISTS);
     struct cpni_trained open = told(trainers, CPNI_SAID_OPEN, 0);
@@ -185,7 +191,8 @@ static void names_and_probe(void **state)
 
 /* ---- rounds ---- */
 
-/* Rounds 1 to 4 in one process, and again with the process made anew from the checkpoint after round 2: the same bits. */
+/* Rounds 1 to 4 in one process, and again with the process made anew from the checkpoint after round 2: the same bits.
+ */
 static void checkpoint_goes_on_to_the_bit(const char *text)
 {
     struct cpni_trainers *trainers = open_trainers();
@@ -194,7 +201,8 @@ static void checkpoint_goes_on_to_the_bit(const char *text)
     struct cpni_trained all[5];
     struct cpni_bytes *from[5] = { 0 };
     for (uint64_t r = 1; r <= 4; r++) {
-        all[r] = round_of(trainers, ticket, (struct cpni_round_job){ .round = r, .steps = 7, .vector = from[r], .state = true });
+        all[r] = round_of(
+            trainers, ticket, (struct cpni_round_job) { .round = r, .steps = 7, .vector = from[r], .state = true });
         assert_int_equal(all[r].steps, 7);
         assert_true(all[r].samples > 80 && all[r].loss_micro > 0);
         if (r < 4) { /* weights from elsewhere, of which the next round begins */
@@ -215,7 +223,7 @@ static void checkpoint_goes_on_to_the_bit(const char *text)
     assert_int_equal(open.round, 2);
     for (uint64_t r = 3; r <= 4; r++) {
         struct cpni_trained again = round_of(trainers, ticket,
-            (struct cpni_round_job){ .round = r, .steps = 7, .vector = from[r], .state = true, .replay = r == 3 });
+            (struct cpni_round_job) { .round = r, .steps = 7, .vector = from[r], .state = true, .replay = r == 3 });
         same_bytes(again.vector, all[r].vector);
         same_bytes(again.state, all[r].state);
         assert_int_equal(again.loss_micro, all[r].loss_micro);
@@ -234,7 +242,8 @@ static void restored_lane_equals(void **state)
     (void)state;
     checkpoint_goes_on_to_the_bit(AVERAGE);
     checkpoint_goes_on_to_the_bit("encoding int8\n" AVERAGE);
-    checkpoint_goes_on_to_the_bit("mode average\npeers 3\nlocal-steps 7\nlane batch=16,hidden=8,optimizer=sgd,lr=0.05,decay=1e-3\n");
+    checkpoint_goes_on_to_the_bit(
+        "mode average\npeers 3\nlocal-steps 7\nlane batch=16,hidden=8,optimizer=sgd,lr=0.05,decay=1e-3\n");
 }
 
 /* Weights are the sum of the weights before and the decoded changes, but for what the residual holds back. */
@@ -244,21 +253,23 @@ static void int8_says_the_change(void **state)
     struct cpni_trainers *trainers = open_trainers();
     struct cpni_session_spec plain = spec_of(AVERAGE), small = spec_of("encoding int8\n" AVERAGE);
     uint64_t one = opened(trainers, &plain, 0), other = opened(trainers, &small, 0);
-    struct cpni_trained first = round_of(trainers, one, (struct cpni_round_job){ .round = 1, .steps = 7 });
+    struct cpni_trained first = round_of(trainers, one, (struct cpni_round_job) { .round = 1, .steps = 7 });
     uint64_t weights = weights_of(first.vector);
     struct cpni_bytes *from = cpni_bytes_ref(first.vector);
-    struct cpni_trained full = round_of(trainers, one, (struct cpni_round_job){ .round = 2, .steps = 7, .vector = from });
-    struct cpni_trained change = round_of(trainers, other, (struct cpni_round_job){ .round = 1, .steps = 7 });
+    struct cpni_trained full
+        = round_of(trainers, one, (struct cpni_round_job) { .round = 2, .steps = 7, .vector = from });
+    struct cpni_trained change = round_of(trainers, other, (struct cpni_round_job) { .round = 1, .steps = 7 });
     assert_int_equal(change.encoding, 0); /* nobody else knows what the first round began from */
     same_bytes(change.vector, first.vector);
     cpni_trained_clear(&change);
-    change = round_of(trainers, other, (struct cpni_round_job){ .round = 2, .steps = 7, .vector = from });
+    change = round_of(trainers, other, (struct cpni_round_job) { .round = 2, .steps = 7, .vector = from });
     assert_int_equal(full.encoding, 0);
     assert_int_equal(change.encoding, 1);
     assert_int_equal(change.vector->size, cpni_delta8_size(weights));
     float *delta = malloc(weights * sizeof *delta);
     assert_int_equal(cpni_delta8_decode(change.vector->data, change.vector->size, weights, delta), 0);
-    const float *before = (const float *)(const void *)from->data, *after = (const float *)(const void *)full.vector->data;
+    const float *before = (const float *)(const void *)from->data,
+                *after = (const float *)(const void *)full.vector->data;
     for (uint64_t i = 0; i < weights; i++) {
         assert_true(fabsf(before[i] + delta[i] - after[i]) < 0.01f);
     }
@@ -277,9 +288,10 @@ static void a_step_in_halves_is_a_step(void **state)
 {
     (void)state;
     struct cpni_trainers *trainers = open_trainers();
-    struct cpni_session_spec spec = spec_of("mode sync\npeers 2\nlocal-steps 9\ncheckpoint 1\nlane batch=16,hidden=8,lr=0.01\n");
+    struct cpni_session_spec spec
+        = spec_of("mode sync\npeers 2\nlocal-steps 9\ncheckpoint 1\nlane batch=16,hidden=8,lr=0.01\n");
     uint64_t one = opened(trainers, &spec, 0), other = opened(trainers, &spec, 0);
-    struct cpni_trained whole = round_of(trainers, one, (struct cpni_round_job){ .round = 1, .steps = 9 });
+    struct cpni_trained whole = round_of(trainers, one, (struct cpni_round_job) { .round = 1, .steps = 9 });
     const struct cpni_round_job job = { .round = 1, .steps = 9, .exchange = true, .vector_fd = -1 };
     assert_int_equal(cpni_trainers_round(trainers, other, &job), 0);
     assert_int_equal(cpni_trainers_round(trainers, other, &job), CPN_EBUSY);
@@ -304,11 +316,13 @@ static void epochs_and_evaluation(void **state)
 {
     (void)state;
     struct cpni_trainers *trainers = open_trainers();
-    struct cpni_session_spec spec = spec_of("mode sweep\ncheckpoint 1\nlane batch=16,hidden=8,lr=0.01,epochs=5\nlane lr=0.1\n");
+    struct cpni_session_spec spec
+        = spec_of("mode sweep\ncheckpoint 1\nlane batch=16,hidden=8,lr=0.01,epochs=5\nlane lr=0.1\n");
     uint64_t ticket = opened(trainers, &spec, 0);
     uint64_t steps = cpni_session_epoch_steps(&spec, 0, 540), before = 0;
     for (uint64_t r = 1; r <= 5; r++) {
-        const struct cpni_round_job job = { .round = r, .steps = steps, .vector_fd = -1, .evaluate = true, .evaluate_after = r > 1 };
+        const struct cpni_round_job job
+            = { .round = r, .steps = steps, .vector_fd = -1, .evaluate = true, .evaluate_after = r > 1 };
         assert_int_equal(cpni_trainers_round(trainers, ticket, &job), 0);
         struct cpni_trained said;
         uint32_t epochs = 0;
@@ -325,7 +339,7 @@ static void epochs_and_evaluation(void **state)
         assert_true(r == 1 || said.tested_loss_micro < before);
         cpni_trained_clear(&said);
     }
-    struct cpni_trained alone = round_of(trainers, ticket, (struct cpni_round_job){ .round = 6, .evaluate = true });
+    struct cpni_trained alone = round_of(trainers, ticket, (struct cpni_round_job) { .round = 6, .evaluate = true });
     assert_int_equal(alone.steps, 0);
     assert_int_equal(alone.tested, 60);
     assert_true(alone.tested_correct > 40);
@@ -348,7 +362,8 @@ static pid_t find_runner(void)
         snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
         FILE *file = strtol(entry->d_name, NULL, 10) > 0 ? fopen(path, "re") : NULL;
         if (file != NULL) {
-            if (fscanf(file, "%d (%31[^)]) %*c %d", &pid, name, &parent) == 3 && parent == getpid() && strcmp(name, "cpn-runner") == 0) {
+            if (fscanf(file, "%d (%31[^)]) %*c %d", &pid, name, &parent) == 3 && parent == getpid()
+                && strcmp(name, "cpn-runner") == 0) {
                 assert_int_equal(found, 0);
                 found = pid;
             }
@@ -403,12 +418,14 @@ static void bad_files_are_refused(void **state)
     (void)state;
     struct cpni_trainers *trainers = open_trainers();
     struct cpni_session_spec spec = spec_of(AVERAGE), other = spec_of("lane hidden=9\n");
-    static const char words[] = "this is no dataset, although it is long enough to hold the header of one, which is fifty-six bytes";
+    static const char words[]
+        = "this is no dataset, although it is long enough to hold the header of one, which is fifty-six bytes";
     int text = file_of(words, sizeof words);
     begin(trainers, &spec, 0, text, -1, 0);
     struct cpni_trained out = told(trainers, CPNI_SAID_OPEN, CPN_EBADINPUT);
     assert_true(out.detail[0] != 0);
-    struct cpni_lane_job job = { .ticket = next_ticket++, .spec = &spec, .dataset_fd = dataset_fd, .state_fd = -1, .train_rows = 541 };
+    struct cpni_lane_job job
+        = { .ticket = next_ticket++, .spec = &spec, .dataset_fd = dataset_fd, .state_fd = -1, .train_rows = 541 };
     assert_int_equal(cpni_trainers_start(trainers, &job), 0);
     out = told(trainers, CPNI_SAID_OPEN, CPN_EBADINPUT);
     assert_non_null(strstr(out.detail, "541"));
