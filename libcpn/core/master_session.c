@@ -99,7 +99,7 @@ static void drop_work(struct cpni_master_core *core, struct cpni_msession *sessi
 {
     for (uint32_t i = 0; i < session->lane_count; i++) {
         struct cpni_mlane *lane = &session->lanes[i];
-        cpni_mvector_drop(core, &lane->vector);
+        cpni_mvector_drop(core, lane);
         cpni_mstored_drop(core, &lane->state_kept);
         cpni_mstored_drop(core, &lane->state_next);
         cpni_mstored_drop(core, &lane->weights_next);

@@ -17,6 +17,7 @@
 #include "core/delta8.h"
 #include "core/exactsum.h"
 #include "core/master_state.h"
+#include "core/vector.h"
 #include "proto/session_spec.h"
 
 #define CPNI_LANE_COMMON UINT32_MAX /* in points and outcomes: the common weights of all lanes */
@@ -43,12 +44,6 @@ struct cpni_mstored {
     bool committed;
 };
 
-struct cpni_mvector { /* weights or a gradient on their way in, piece by piece */
-    uint8_t *data;
-    uint64_t total, have;
-    uint64_t round;
-};
-
 struct cpni_mlane {
     struct cpni_msession *session;
     uint32_t number;
@@ -62,7 +57,7 @@ struct cpni_mlane {
     uint32_t trained_on; /* and of the bulk connection on which TRAIN was */
     uint32_t crashes;
     uint32_t avoid; /* number of the node on which it crashed last */
-    struct cpni_mvector vector;
+    struct cpni_vector_in vector; /* weights or a gradient on their way in */
     struct cpni_mstored state_kept, state_next;     /* checkpoints: durable; on its way */
     struct cpni_mstored weights_kept, weights_next; /* sweep: its own weights after the same rounds */
     uint64_t committing; /* ticket of the commit of `next`, or of its state alone; 0: none */
@@ -237,9 +232,9 @@ void cpni_mlane_end(struct cpni_master_core *core, struct cpni_mlane *lane, enum
 void cpni_mvector_send(struct cpni_master_core *core, struct cpni_mconn *bulk, const struct cpni_mlane *lane, uint64_t round,
                        struct cpni_bytes *vector);
 void cpni_mvector_piece(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_piece *piece);
-void cpni_mvector_drop(struct cpni_master_core *core, struct cpni_mvector *vector);
-bool cpni_mvector_whole(const struct cpni_mvector *vector, uint64_t round, uint64_t bytes);
-struct cpni_bytes *cpni_mvector_take(struct cpni_master_core *core, struct cpni_mvector *vector); /* NULL: no memory */
+void cpni_mvector_drop(struct cpni_master_core *core, struct cpni_mlane *lane);
+/* The whole one of so many bytes that a message ends; the caller unrefs it. NULL: there is none, or no memory (then the step has failed). */
+struct cpni_bytes *cpni_mvector_take(struct cpni_master_core *core, struct cpni_mlane *lane, uint64_t round, uint64_t bytes);
 
 /* ---- modes (master_session_average.c ...) ---- */
 

@@ -61,7 +61,7 @@ static int prepare_sum(struct cpni_master_core *core, struct cpni_msession *sess
 }
 
 /* Weights, or what has changed of them: one kind in a round. */
-static int add_to_sum(struct cpni_master_core *core, struct cpni_msession *session, const struct cpni_mvector *vector,
+static int add_to_sum(struct cpni_master_core *core, struct cpni_msession *session, const struct cpni_bytes *vector,
                       const struct cpni_msg_update *update)
 {
     bool int8 = update->encoding != 0;
@@ -69,16 +69,16 @@ static int add_to_sum(struct cpni_master_core *core, struct cpni_msession *sessi
         return CPN_EPROTO;
     }
     if (!int8) {
-        return (vector->total % sizeof(float)) != 0 || vector->total / sizeof(float) != session->values
+        return vector->size % sizeof(float) != 0 || vector->size / sizeof(float) != session->values
                    ? CPN_EPROTO
-                   : cpni_exactsum_add(&session->sum, (const float *)vector->data, update->samples);
+                   : cpni_exactsum_add(&session->sum, (const float *)(const void *)vector->data, update->samples);
     }
     float *change = cpni_malloc(session->values * sizeof *change);
     if (change == NULL) {
         core->out->failed = true;
         return CPN_ENOMEM;
     }
-    int rc = cpni_delta8_decode(vector->data, vector->total, session->values, change);
+    int rc = cpni_delta8_decode(vector->data, vector->size, session->values, change);
     rc = rc < 0 ? rc : cpni_exactsum_add(&session->sum, change, update->samples);
     cpni_free(change);
     return rc;
@@ -87,11 +87,13 @@ static int add_to_sum(struct cpni_master_core *core, struct cpni_msession *sessi
 static int count_in(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
 {
     struct cpni_msession *session = lane->session;
-    if (!cpni_mvector_whole(&lane->vector, update->round, update->bytes)) {
+    struct cpni_bytes *vector = cpni_mvector_take(core, lane, update->round, update->bytes);
+    if (vector == NULL) {
         return CPN_EPROTO;
     }
-    int rc = prepare_sum(core, session, lane->vector.total / sizeof(float));
-    rc = rc < 0 ? rc : add_to_sum(core, session, &lane->vector, update);
+    int rc = prepare_sum(core, session, vector->size / sizeof(float));
+    rc = rc < 0 ? rc : add_to_sum(core, session, vector, update);
+    cpni_bytes_unref(vector);
     if (rc == 0) {
         session->sum_int8 = update->encoding != 0;
         session->answers++;
@@ -133,7 +135,7 @@ void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mla
     struct cpni_msession *session = lane->session;
     bool late = update->round != session->round + 1;
     int rc = late ? 0 : count_in(core, lane, update);
-    cpni_mvector_drop(core, &lane->vector);
+    cpni_mvector_drop(core, lane);
     if (core->out->failed) {
         return; /* it is asked again */
     }

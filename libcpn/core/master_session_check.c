@@ -73,7 +73,8 @@ static uint64_t vector_bytes(const struct cpni_msession *session)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < session->lane_count; i++) {
-        bytes += session->lanes[i].vector.data != NULL ? session->lanes[i].vector.total : 0;
+        const struct cpni_vector_in *vector = &session->lanes[i].vector;
+        bytes += vector->whole != NULL || vector->data != NULL ? vector->total : 0;
     }
     return bytes;
 }

@@ -45,7 +45,7 @@ void cpni_mlane_take(struct cpni_master_core *core, struct cpni_mlane *lane, boo
     if (lane->state < CPNI_LANE_COMPLETED) {
         lane->state = CPNI_LANE_WAITING;
     }
-    cpni_mvector_drop(core, &lane->vector);
+    cpni_mvector_drop(core, lane);
     if (lane->state_next.ticket != 0 && core->out != NULL) { /* it goes with its node */
         cpni_transfer_cancel(core->transfer, lane->state_next.ticket, &core->now, core->out);
         lane->state_next = (struct cpni_mstored){ 0 };
@@ -299,12 +299,12 @@ static const struct cpn_id *session_of(const struct cpni_msg *msg, uint32_t *lan
 static void take_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
 {
     if (lane->training == 0 || update->round != lane->training) {
-        cpni_mvector_drop(core, &lane->vector);
+        cpni_mvector_drop(core, lane);
         return;
     }
     lane->session->dirty = true;
     if (update->code < 0) {
-        cpni_mvector_drop(core, &lane->vector);
+        cpni_mvector_drop(core, lane);
         cpni_mlane_failed(core, lane, update->code, update->text);
         return;
     }

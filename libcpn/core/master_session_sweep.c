@@ -141,15 +141,19 @@ static bool rests(const struct cpni_mlane *lane)
 void cpni_msession_sweep_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
 {
     struct cpni_msession *session = lane->session;
-    if (!cpni_mvector_whole(&lane->vector, update->round, update->bytes) || update->encoding != 0 || cpni_mhash_zero(&update->state_root)) {
-        cpni_mvector_drop(core, &lane->vector);
+    struct cpni_bytes *weights = cpni_mvector_take(core, lane, update->round, update->bytes);
+    if (core->out->failed) {
+        return; /* it is asked again */
+    }
+    if (weights == NULL || update->encoding != 0 || cpni_mhash_zero(&update->state_root)) {
+        cpni_bytes_unref(weights);
         cpni_mlane_failed(core, lane, CPN_EPROTO, cpni_str("its update does not fit the session"));
         return;
     }
     cpni_mpoint_evaluated(core, lane, lane->number, (uint32_t)update->round, update);
     cpni_msession_fetch_state(core, lane, update);
-    struct cpni_bytes *weights = core->out->failed ? NULL : cpni_mvector_take(core, &lane->vector);
-    if (weights == NULL) {
+    if (core->out->failed) {
+        cpni_bytes_unref(weights);
         return; /* it is asked again */
     }
     cpni_mstored_drop(core, &lane->weights_next);

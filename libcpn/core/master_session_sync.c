@@ -73,15 +73,15 @@ static void end_step(struct cpni_master_core *core, struct cpni_msession *sessio
 static int count_in(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_gradient *msg)
 {
     struct cpni_msession *session = lane->session;
-    const struct cpni_mvector *vector = &lane->vector;
-    if (!cpni_mvector_whole(vector, msg->round, msg->bytes) || vector->total % sizeof(float) != 0) {
+    struct cpni_bytes *vector = cpni_mvector_take(core, lane, msg->round, msg->bytes);
+    if (vector == NULL) {
         return CPN_EPROTO;
     }
-    int rc = prepare_sum(core, session, vector->total / sizeof(float));
-    if (rc == 0 && vector->total / sizeof(float) != session->values) {
-        rc = CPN_EPROTO;
-    }
+    uint64_t values = vector->size / sizeof(float);
+    int rc = vector->size % sizeof(float) != 0 ? CPN_EPROTO : prepare_sum(core, session, values);
+    rc = rc == 0 && values != session->values ? CPN_EPROTO : rc;
     rc = rc < 0 ? rc : cpni_exactsum_add(&session->sum, (const float *)(const void *)vector->data, msg->samples);
+    cpni_bytes_unref(vector);
     if (rc == 0) {
         lane->step_answered = msg->step;
         session->answers++;
@@ -100,7 +100,7 @@ void cpni_msession_gradient(struct cpni_master_core *core, struct cpni_mlane *la
     } else if (asked && msg->step == session->step + 1 && lane->step_answered != msg->step) {
         rc = count_in(core, lane, msg);
     }
-    cpni_mvector_drop(core, &lane->vector);
+    cpni_mvector_drop(core, lane);
     if (rc < 0 && !core->out->failed) {
         cpni_mlane_failed(core, lane, rc == CPN_EBADINPUT ? CPN_EDIVERGED : rc,
                           cpni_str(rc == CPN_EBADINPUT ? "a gradient is not finite or too large to average" : "its gradient does not fit the session"));
@@ -114,22 +114,23 @@ void cpni_msession_gradient(struct cpni_master_core *core, struct cpni_mlane *la
 void cpni_msession_sync_update(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_update *update)
 {
     struct cpni_msession *session = lane->session;
-    bool fits = cpni_mvector_whole(&lane->vector, update->round, update->bytes) && lane->vector.total == session->values * sizeof(float) &&
-                update->encoding == 0 && !cpni_mhash_zero(&update->state_root);
+    struct cpni_bytes *weights = cpni_mvector_take(core, lane, update->round, update->bytes);
+    bool fits = weights != NULL && weights->size == session->values * sizeof(float) && update->encoding == 0 &&
+                !cpni_mhash_zero(&update->state_root);
+    if (core->out->failed) {
+        return; /* it is asked again */
+    }
     if (!fits) {
-        cpni_mvector_drop(core, &lane->vector);
+        cpni_bytes_unref(weights);
         cpni_mlane_failed(core, lane, CPN_EPROTO, cpni_str("its update does not fit the session"));
         return;
     }
     if (lane->number == 0) {
-        struct cpni_bytes *weights = cpni_mvector_take(core, &lane->vector);
-        if (weights == NULL) {
-            return;
-        }
         cpni_bytes_unref(session->weights);
         session->weights = weights;
+    } else {
+        cpni_bytes_unref(weights);
     }
-    cpni_mvector_drop(core, &lane->vector);
     cpni_msession_fetch_state(core, lane, update);
     if (core->out->failed) {
         return;
@@ -162,7 +163,7 @@ static void begin_anew(struct cpni_master_core *core, struct cpni_msession *sess
         lane->laned_on = lane->trained_on = 0;
         lane->answered = false;
         lane->round = session->round;
-        cpni_mvector_drop(core, &lane->vector);
+        cpni_mvector_drop(core, lane);
         if (lane->state_next.round > session->round) {
             cpni_transfer_cancel(core->transfer, lane->state_next.ticket, &core->now, core->out);
             cpni_mstored_drop(core, &lane->state_next);
