@@ -88,6 +88,8 @@ static int convert(struct reading *reading)
     int rc = cpni_csv_convert(&options, reading->in, reading->table.fd, report);
     if (rc < 0 && report->errors > 1) {
         fail(reading, rc, "%s (and %llu more wrong places)", report->error[0], (unsigned long long)(report->errors - 1));
+    } else if (rc == CPN_ENOSPC) {
+        fail(reading, rc, "%s (the client's spool is in %s)", report->error[0], reading->client->spool_parent);
     } else if (rc < 0) {
         fail(reading, rc, "%s", report->error[0]);
     }
