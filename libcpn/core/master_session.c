@@ -301,6 +301,7 @@ static void drive(struct cpni_master_core *core, struct cpni_msession *session)
         return;
     }
     advance(core, session);
+    cpni_mlane_watch(core, session);
     if (session->state == CPNI_SESSION_TRAINING || session->state == CPNI_SESSION_AGGREGATING) {
         void (*const modes[])(struct cpni_master_core *, struct cpni_msession *) = {
             [CPNI_MODE_SWEEP] = cpni_msession_sweep, [CPNI_MODE_AVERAGE] = cpni_msession_average, [CPNI_MODE_SYNC] = cpni_msession_sync };

@@ -55,6 +55,7 @@ struct cpni_mlane {
     uint64_t training;   /* the round that was asked for and is not answered; 0: none */
     uint32_t laned_on;   /* number of the control connection on which LANE was sent */
     uint32_t trained_on; /* and of the bulk connection on which TRAIN was */
+    int64_t heard_us;    /* when it was asked for the round, or last said something about it */
     uint32_t crashes;
     uint32_t avoid; /* number of the node on which it crashed last */
     struct cpni_vector_in vector; /* weights or a gradient on their way in */
@@ -223,6 +224,7 @@ void cpni_mlane_untell(struct cpni_master_core *core, struct cpni_mnode *node, c
 void cpni_mlane_share(struct cpni_master_core *core, struct cpni_msession *session); /* lanes without a peer to those with the fewest */
 bool cpni_mlane_told(struct cpni_master_core *core, struct cpni_mlane *lane); /* LANE was sent on this connection, now at the latest */
 void cpni_mlane_train(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_mtrain *train);
+void cpni_mlane_watch(struct cpni_master_core *core, struct cpni_msession *session); /* those that are silent for too long */
 void cpni_mlane_failed(struct cpni_master_core *core, struct cpni_mlane *lane, int code, struct cpni_str why);
 void cpni_mlane_end(struct cpni_master_core *core, struct cpni_mlane *lane, enum cpni_lane_state state, const char *text);
 

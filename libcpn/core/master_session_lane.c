@@ -199,6 +199,7 @@ void cpni_mlane_train(struct cpni_master_core *core, struct cpni_mlane *lane, co
     msg.train.state = train->state;
     msg.train.exchange = train->exchange;
     cpni_mconn_send(core, bulk, &msg);
+    lane->heard_us = core->now.mono_us;
     lane->training = train->round;
     lane->trained_on = bulk->number;
     lane->state = CPNI_LANE_TRAINING;
@@ -272,6 +273,19 @@ void cpni_mlane_failed(struct cpni_master_core *core, struct cpni_mlane *lane, i
     }
 }
 
+/* A trainer that hangs says nothing while its node lives. In sync those that said their gradient wait for the others. */
+void cpni_mlane_watch(struct cpni_master_core *core, struct cpni_msession *session)
+{
+    int64_t before_us = core->now.mono_us - (int64_t)CPNI_SESSION_WAIT_MS * 1000;
+    for (uint32_t i = 0; i < session->lane_count && !cpni_msession_over(session); i++) {
+        struct cpni_mlane *lane = &session->lanes[i];
+        bool waits = session->spec.mode == CPNI_MODE_SYNC && lane->step_answered == session->step + 1;
+        if (lane->training != 0 && lane->heard_us < before_us && !waits) {
+            cpni_mlane_failed(core, lane, CPN_ETIMEDOUT, cpni_str("nothing was heard of it for ten minutes"));
+        }
+    }
+}
+
 /* ---- what nodes say ---- */
 
 static const struct cpn_id *session_of(const struct cpni_msg *msg, uint32_t *lane)
@@ -341,6 +355,7 @@ void cpni_msession_node(struct cpni_master_core *core, struct cpni_mconn *conn, 
         }
         return;
     }
+    lane->heard_us = core->now.mono_us;
     if (msg->type == CPNI_MSG_PIECE && conn->bulk) {
         cpni_mvector_piece(core, lane, &msg->piece);
     } else if (msg->type == CPNI_MSG_UPDATE && conn->bulk) {

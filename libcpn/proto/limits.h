@@ -148,7 +148,7 @@
 #define CPNI_SESSION_POINTS_MAX 65536   /* epochs of all lanes of one session */
 #define CPNI_SESSIONS_POINTS_MAX (1 << 20) /* of all sessions that are kept: about 300 MiB of the master's memory */
 #define CPNI_SESSION_REPLAY_MAX 64      /* rounds between two checkpoints: weights of so many are kept for a replay */
-#define CPNI_SESSION_WAIT_MS 600000     /* without any peer, or without its dataset, a session waits so long and fails */
+#define CPNI_SESSION_WAIT_MS 600000     /* without any peer a session waits so long and fails; a lane that says nothing for so long has crashed */
 #define CPNI_SESSION_RETRIES 3          /* crashes of one lane until it is failed */
 #define CPNI_SESSION_PROGRESS_MS 1000   /* between two heartbeats of a lane within an epoch */
 #define CPNI_LANES_OF_NODE_MAX 64       /* that one node works on at a time: each is a process */

@@ -404,6 +404,42 @@ static void a_client_that_leaves_too_early_ends_it(void **state)
     network_close(&n);
 }
 
+static void a_trainer_that_hangs_counts_as_crashed(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 3);
+    start(&n, SPEC);
+    train_on(&n, 4);
+    n.t[0].delay = 1000000; /* from the next round on */
+    train_on(&n, 3);
+    seconds(&n, CPNI_SESSION_WAIT_MS / 1000 + 2);
+    n.t[0].delay = 0;
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_true(n.t[0].unlanes > 0);
+    assert_true(n.outcome[0] == expected(8, 0.5f));
+    network_close(&n);
+}
+
+static void without_nodes_it_fails_in_the_end(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, SPEC);
+    train_on(&n, 4);
+    trainer_down(&n, 0);
+    trainer_down(&n, 1);
+    seconds(&n, 10);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_TRAINING);
+    assert_string_equal(n.text, "waits for a free node with trainer dnn");
+    seconds(&n, CPNI_SESSION_WAIT_MS / 1000);
+    pump(&n);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_FAILED);
+    network_close(&n);
+}
+
 static void a_store_that_fails_is_asked_again(void **state)
 {
     (void)state;
@@ -441,6 +477,8 @@ int main(void)
         cmocka_unit_test(old_sessions_make_room),
         cmocka_unit_test(tasks_are_finished_before_a_node_is_enabled),
         cmocka_unit_test(a_client_that_leaves_too_early_ends_it),
+        cmocka_unit_test(a_trainer_that_hangs_counts_as_crashed),
+        cmocka_unit_test(without_nodes_it_fails_in_the_end),
         cmocka_unit_test(a_store_that_fails_is_asked_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
