@@ -14,6 +14,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -75,6 +76,14 @@ class Network:
                 return report
             time.sleep(0.25)
 
+    def processor_s(self):
+        """Of the daemons and of those runners that have ended."""
+        total = 0
+        for child in self.children:
+            with open("/proc/%d/stat" % child.pid) as stat:
+                total += sum(int(ticks) for ticks in stat.read().rsplit(")", 1)[1].split()[11:15])
+        return total / os.sysconf("SC_CLK_TCK")
+
     def events(self, name):
         for line in open(self.path(name + ".log")):
             if line.startswith("{"):
@@ -108,34 +117,43 @@ def write_table(path, rows, columns, classes):
 # ---- one round ----
 
 def rounds_of(network, table, steps, *more):
-    """Seconds of a round and of the training in it: from epochs that are all rounds of `steps` steps."""
-    report = network.train("--csv", table, "--label", "label", "--peers", "2", "--validation", "0", "--no-standardise",
+    """Seconds of a round of `steps` steps, from a session's epochs, and its processor time."""
+    before = network.processor_s()
+    report = network.train("--csv", table, "--label", "label", "--peers", "2", "--validation", "0", "--no-standardise", "--name", "round",
                            "--local-steps", str(steps), "--checkpoint", "50", "--set", "epochs=40,batch=16", *more)
     at = epochs_at(report, 0)
     spent = (max(at.values()) - at[2]) / (max(at) - 2)
-    return spent / (report["lanes"][0]["steps"] / steps)
+    return spent / (report["lanes"][0]["steps"] / steps), (network.processor_s() - before) / report["session"]["rounds"]
+
+
+def star_of(build, rounds=300):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    out = subprocess.run([os.path.join(build, "bench/train/zmq-star"), "2", str(FLOATS), str(rounds)], check=True, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return float(re.search(r"p50_us=([\d.]+)", out.stdout).group(1)) / 1e6, used / rounds
 
 
 def bench_round(build):
-    star = [os.path.join(build, "bench/train/zmq-star"), "2", str(FLOATS), "300"]
     seen = {"star": [], "float32": [], "int8": [], "steps": []}
     network = Network(build, 2)
     table = network.path("table.csv")
     write_table(table, 640, 784, 10)
     for _ in range(5):
-        out = subprocess.run(star, check=True, capture_output=True, text=True).stdout
-        seen["star"].append(float(re.search(r"p50_us=([\d.]+)", out).group(1)) / 1e6)
+        seen["star"].append(star_of(build))
         seen["float32"].append(rounds_of(network, table, 1))
         seen["int8"].append(rounds_of(network, table, 1, "--int8"))
-        seen["steps"].append(rounds_of(network, table, 800) / 800)
+        seen["steps"].append(tuple(seconds / 800 for seconds in rounds_of(network, table, 800)))
     network.close()
     print("one round, 2 peers, %d floats (%s)" % (FLOATS, load()))
-    for name, values in seen.items():
-        text = "%-8s %7.2f ms (%.2f to %.2f)" % (name, statistics.median(values) * 1e3, min(values) * 1e3, max(values) * 1e3)
+    for what, name in ((what, name) for what in (0, 1) for name in seen):
+        values = [pair[what] for pair in seen[name]]
+        text = "%-9s %-8s %6.2f ms (%.2f to %.2f)" % (("time", "processor")[what], name, statistics.median(values) * 1e3, min(values) * 1e3,
+                                                     max(values) * 1e3)
         if name in ("float32", "int8"):
-            rest = [v - s for v, s in zip(values, seen["steps"])]
-            text += ", without its training step %.2f ms; %.2f of the star" % (
-                statistics.median(rest) * 1e3, statistics.median(r / s for r, s in zip(rest, seen["star"])))
+            rest = [v - pair[what] for v, pair in zip(values, seen["steps"])]
+            text += ", without its training step %.2f ms: %.2f of the star" % (
+                statistics.median(rest) * 1e3, statistics.median(r / pair[what] for r, pair in zip(rest, seen["star"])))
         print("  " + text)
 
 
