@@ -27,7 +27,6 @@ enum cpni_action_type {
     CPNI_ACT_RECONNECT, /* node, client: close this connection and make it anew */
     CPNI_ACT_COMMIT,    /* master: a command for the store; EV_COMMIT answers */
     CPNI_ACT_NOTES,     /* master: read the event ring; EV_NOTES answers */
-    CPNI_ACT_ADMIT,     /* master: from now on ZAP admits this key, or no longer does */
     CPNI_ACT_DISK,      /* a blob job; EV_DISK answers unless ticket is 0 */
     CPNI_ACT_RUN,       /* worker: start a task in a slot; EV_FINISHED answers */
     CPNI_ACT_KILL,      /* worker: end a run at once; EV_FINISHED still answers */
@@ -121,10 +120,6 @@ struct cpni_action {
             uint64_t since;
             uint32_t limit;
         } notes;
-        struct {
-            struct cpn_key key;
-            bool admit;
-        } admit;
         struct cpni_act_disk disk;
         struct cpni_act_run run;
         struct cpni_act_trainer trainer;

@@ -327,7 +327,7 @@ static void lose_jobs(struct cpni_master_core *core, size_t first)
 }
 
 /* What this step wanted to send, ask and commit is taken back: half of it would be worse than nothing. So nothing that depends on it may
- * be trusted: every peer is to say HELLO again, questions of this step count as failed, keys are announced again with the next step. */
+ * be trusted: every peer is to say HELLO again, and questions of this step count as failed. */
 static void recover(struct cpni_master_core *core, uint64_t first_ticket, size_t first_action)
 {
     cpni_mpending_fail_since(core, first_ticket);
@@ -343,10 +343,7 @@ static void recover(struct cpni_master_core *core, uint64_t first_ticket, size_t
 
 static void work(struct cpni_master_core *core, const struct cpni_event *event)
 {
-    if (core->reset) {
-        core->reset = false;
-        cpni_madmit_all(core);
-    }
+    core->reset = false;
     if (!core->started) {
         core->started = true;
         cpni_mawait(core);

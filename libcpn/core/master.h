@@ -6,8 +6,8 @@
  * Fed with events, answers with actions; see event.h, action.h. The same events give the same actions, to the byte.
  *
  * A step that runs out of memory leaves a valid state and none of its actions, sets actions->failed and returns CPN_ENOMEM. The core has
- * forgotten every connection, so that peers are asked to say HELLO again; keys are announced to ZAP again with the next step, which the
- * deadline asks for at once. The role need do nothing.
+ * forgotten every connection, so that peers are asked to say HELLO again; the deadline asks for the next step at once. The role need do
+ * nothing.
  *
  * Links: the number in WELCOME changes with every HELLO. A peer must ignore whatever comes under an older number, and everything
  * between its HELLO and the WELCOME: only then do its inventory and what follows WELCOME add up.

@@ -205,7 +205,6 @@ void cpni_madmin(struct cpni_master_core *core, struct cpni_mconn *conn, const s
 static void token_created(struct cpni_master_core *core, struct cpni_mpending *ask)
 {
     ask->token->live = true;
-    cpni_madmit(core, &ask->token->key, true);
     cpni_log(core->out, CPNI_LOG_TOKEN_CREATED, NULL, "role %s, %u uses", cpn_role_name(ask->token->role), ask->token->uses_left);
 }
 
@@ -226,7 +225,6 @@ static void apply(struct cpni_master_core *core, struct cpni_mpending *ask)
     case CPNI_ADMIN_TOKEN_REVOKE:
         if (ask->token->live) {
             ask->token->live = false;
-            cpni_madmit(core, &ask->token->key, false);
             cpni_log(core->out, CPNI_LOG_TOKEN_REVOKED, NULL, NULL);
         }
         break;

@@ -118,29 +118,6 @@ struct cpni_midentity *cpni_midentity_local(struct cpni_master_core *core, const
 
 /* ---- whom ZAP lets in ---- */
 
-void cpni_madmit(struct cpni_master_core *core, const struct cpn_key *key, bool admit)
-{
-    struct cpni_action *action = cpni_actions_add(core->out, CPNI_ACT_ADMIT);
-    if (action != NULL) {
-        action->admit.key = *key;
-        action->admit.admit = admit;
-    }
-}
-
-void cpni_madmit_all(struct cpni_master_core *core)
-{
-    struct cpni_midentity *identity, *next;
-    HASH_ITER(hh, core->identities, identity, next) {
-        if (!identity->local) {
-            cpni_madmit(core, &identity->key, identity->enrolled && !identity->revoked);
-        }
-    }
-    struct cpni_mtoken *token, *next_token;
-    HASH_ITER(hh, core->tokens, token, next_token) {
-        cpni_madmit(core, &token->key, token->live);
-    }
-}
-
 static bool expired(const struct cpni_mtoken *token, const struct cpni_now *now)
 {
     return (token->expires_us != 0 && now->wall_us >= token->expires_us) || (token->over_us != 0 && now->wall_us >= token->over_us);
@@ -159,7 +136,6 @@ bool cpni_master_core_admits(const struct cpni_master_core *core, const struct c
 void cpni_midentity_revoke(struct cpni_master_core *core, struct cpni_midentity *identity)
 {
     identity->revoked = true;
-    cpni_madmit(core, &identity->key, false);
     struct cpni_log_about about =
         identity->role == CPN_ROLE_NODE ? cpni_mabout_node(core, identity) : cpni_mabout_user(core, identity);
     cpni_log(core->out, CPNI_LOG_KEY_REVOKED, &about, NULL);
@@ -206,7 +182,6 @@ void cpni_mtoken_sweep(struct cpni_master_core *core)
     struct cpni_mtoken *token, *next;
     HASH_ITER(hh, core->tokens, token, next) {
         if (token->live && token->asks == 0 && expired(token, &core->now)) {
-            cpni_madmit(core, &token->key, false);
             cpni_mtoken_free(core, token);
         }
     }
@@ -302,7 +277,6 @@ static void enrolled(struct cpni_master_core *core, struct cpni_mpending *ask, c
         cpni_log(core->out, identity->role == CPN_ROLE_NODE ? CPNI_LOG_NODE_ENROLLED : CPNI_LOG_USER_ENROLLED, &about,
                  "as %s, %u uses of the token are left", cpn_role_name(identity->role), token->uses_left);
     }
-    cpni_madmit(core, &identity->key, true);
     struct cpni_mconn *conn = cpni_mpending_conn(core, ask);
     if (conn != NULL) {
         struct cpni_msg msg = { .type = CPNI_MSG_ENROLLED };

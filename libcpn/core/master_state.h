@@ -333,7 +333,7 @@ struct cpni_master_core {
     struct cpni_now now;
     struct cpni_actions *out;
     bool dirty; /* something may be placed now */
-    bool reset; /* the last step failed: connections are forgotten, keys are announced anew */
+    bool reset; /* the last step failed and connections are forgotten: there is work at once */
     struct cpni_mconn *graves;
 
     struct cpni_midentity *identities;
@@ -431,8 +431,6 @@ struct cpni_mtoken *cpni_mtoken_find(const struct cpni_master_core *core, const 
 struct cpni_mtoken *cpni_mtoken_make(struct cpni_master_core *core, const struct cpn_key *key);
 void cpni_mtoken_free(struct cpni_master_core *core, struct cpni_mtoken *token);
 void cpni_mtoken_sweep(struct cpni_master_core *core);
-void cpni_madmit(struct cpni_master_core *core, const struct cpn_key *key, bool admit);
-void cpni_madmit_all(struct cpni_master_core *core);
 void cpni_menrol(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_enrol *enrol);
 void cpni_menrol_done(struct cpni_master_core *core, struct cpni_mpending *ask, const struct cpni_commit *commit);
 
