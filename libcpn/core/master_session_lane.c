@@ -85,7 +85,7 @@ static void rebalance(struct cpni_master_core *core, struct cpni_msession *sessi
         struct cpni_mlane *from = NULL;
         for (uint32_t i = 0; idle->enabled && idle->lanes == 0 && i < session->lane_count; i++) {
             struct cpni_mlane *lane = &session->lanes[i];
-            bool rests = lane->peer != NULL && lane->peer->lanes > 1 && lane->training == 0;
+            bool rests = lane->peer != NULL && lane->peer->lanes > 1 && lane->training == 0 && lane->avoid != idle->node->number;
             from = rests && (from == NULL || lane->peer->lanes > from->peer->lanes) ? lane : from;
         }
         if (from != NULL) {
