@@ -102,6 +102,7 @@ static void drop_work(struct cpni_master_core *core, struct cpni_msession *sessi
         cpni_mvector_drop(core, lane);
         cpni_mstored_drop(core, &lane->state_kept);
         cpni_mstored_drop(core, &lane->state_next);
+        cpni_mstored_drop(core, &lane->state_before);
         cpni_mstored_drop(core, &lane->weights_next);
     }
     for (size_t i = 0; i < CPNI_MSESSION_ROUNDS; i++) {

@@ -60,6 +60,7 @@ struct cpni_mlane {
     uint32_t avoid; /* number of the node on which it crashed last */
     struct cpni_vector_in vector; /* weights or a gradient on their way in */
     struct cpni_mstored state_kept, state_next;     /* checkpoints: durable; on its way */
+    struct cpni_mstored state_before;               /* sync: the one before state_kept, until that one's round is durable */
     struct cpni_mstored weights_kept, weights_next; /* sweep: its own weights after the same rounds */
     uint64_t committing; /* ticket of the commit of `next`, or of its state alone; 0: none */
     bool state_dirty;    /* its state is not yet durable */

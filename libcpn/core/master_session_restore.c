@@ -83,6 +83,23 @@ static int restore_round(struct cpni_master_core *core, struct cpni_msession *se
     return keep(core, stored);
 }
 
+/* The checkpoint of the durable round: the row has one for after its round, and the one before. */
+static int restore_sync(struct cpni_master_core *core, const struct cpni_msession *session, struct cpni_mlane *lane,
+                        const struct cpni_command_session_lane *row)
+{
+    const struct cpni_mstored after = { .round = row->round, .root = row->state_root, .size = row->state_size };
+    const struct cpni_mstored before = { .round = row->round - 1, .root = row->weights_root, .size = row->weights_size };
+    lane->round = session->round;
+    if (row->round == session->round + 1) { /* the round itself is not durable */
+        lane->state_kept = before;
+        return keep(core, &lane->state_kept);
+    }
+    lane->state_kept = after;
+    lane->state_before = before;
+    int rc = keep(core, &lane->state_kept);
+    return rc < 0 ? rc : keep(core, &lane->state_before);
+}
+
 static int restore_lane(struct cpni_master_core *core, struct cpni_msession *session, const struct cpni_command_session_lane *row)
 {
     if (row->lane >= session->lane_count) {
@@ -100,6 +117,9 @@ static int restore_lane(struct cpni_master_core *core, struct cpni_msession *ses
     }
     if (cpni_msession_over(session) || lane->state_kept.here) {
         return 0;
+    }
+    if (session->spec.mode == CPNI_MODE_SYNC) {
+        return restore_sync(core, session, lane, row);
     }
     lane->round = row->round;
     lane->state_kept = (struct cpni_mstored){ .round = row->round, .root = row->state_root, .size = row->state_size };
@@ -303,7 +323,8 @@ void cpni_msession_files(const struct cpni_master_core *core, void (*fn)(void *a
         }
         for (uint32_t i = 0; i < session->lane_count; i++) {
             const struct cpni_mlane *lane = &session->lanes[i];
-            const struct cpni_mstored *all[] = { &lane->state_kept, &lane->state_next, &lane->weights_kept, &lane->weights_next };
+            const struct cpni_mstored *all[] = { &lane->state_kept, &lane->state_next, &lane->state_before, &lane->weights_kept,
+                                                 &lane->weights_next };
             for (size_t j = 0; j < sizeof all / sizeof *all; j++) {
                 if (all[j]->here) {
                     fn(arg, &all[j]->root);

@@ -148,10 +148,22 @@ static void commit_state(struct cpni_master_core *core, struct cpni_msession *se
     session->state_dirty = session->state_dirty && session->state_ticket == 0;
 }
 
+/* In sync no round can be done by one lane alone, so all must have a checkpoint of the very round that is durable: first each lane says its
+ * new one beside the one before, then the round decides which of the two counts. */
+static bool lanes_allow(const struct cpni_msession *session, uint64_t round)
+{
+    for (uint32_t i = 0; session->spec.mode == CPNI_MODE_SYNC && i < session->lane_count; i++) {
+        if (session->lanes[i].state_kept.round != round) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void commit_round(struct cpni_master_core *core, struct cpni_msession *session)
 {
     const struct cpni_mstored *stored = cpni_mstored_round(session, session->committed_round + 1);
-    if (session->round_ticket != 0 || stored == NULL || !stored->here) {
+    if (session->round_ticket != 0 || stored == NULL || !stored->here || !lanes_allow(session, stored->round)) {
         return;
     }
     struct cpni_command command = { .type = CPNI_COMMAND_SESSION_ROUND };
@@ -160,23 +172,27 @@ static void commit_round(struct cpni_master_core *core, struct cpni_msession *se
     session->round_ticket = cpni_msession_commit(core, session, &command, stored->round);
 }
 
-/* Whether a checkpoint is whole and may become the lane's: not before the round after which it stands. */
+/* Whether a checkpoint is whole and may become the lane's: not before the round after which it stands (sync: right before it). */
 static bool lane_due(const struct cpni_msession *session, const struct cpni_mlane *lane)
 {
     if (lane->committing != 0) {
         return false;
     }
-    bool whole = lane->state_next.here && (session->spec.mode != CPNI_MODE_SWEEP
-                     ? lane->state_next.round <= session->committed_round
-                     : lane->weights_next.here && lane->weights_next.round == lane->state_next.round);
-    return whole || lane->state_dirty;
+    uint64_t round = lane->state_next.round;
+    bool whole = session->spec.mode == CPNI_MODE_SWEEP  ? lane->weights_next.here && lane->weights_next.round == round
+                 : session->spec.mode == CPNI_MODE_SYNC ? round <= session->round && round <= session->committed_round + 1
+                                                        : round <= session->committed_round;
+    return (whole && lane->state_next.here) || lane->state_dirty;
 }
 
 static void commit_lane(struct cpni_master_core *core, struct cpni_msession *session, struct cpni_mlane *lane)
 {
-    bool whole = lane->state_next.here && (session->spec.mode != CPNI_MODE_SWEEP || lane->weights_next.here);
+    bool sync = session->spec.mode == CPNI_MODE_SYNC;
+    bool whole = lane->state_next.here && (session->spec.mode != CPNI_MODE_SWEEP || lane->weights_next.here) &&
+                 (!sync || lane->state_next.round <= session->round);
     const struct cpni_mstored *state = whole ? &lane->state_next : &lane->state_kept;
     const struct cpni_mstored *weights = whole ? &lane->weights_next : &lane->weights_kept;
+    weights = !sync ? weights : whole ? &lane->state_kept : &lane->state_before;
     struct cpni_command command = { .type = CPNI_COMMAND_SESSION_LANE };
     command.u.session_lane = (struct cpni_command_session_lane){ .session = session->id, .lane = lane->number,
         .state = (uint32_t)lane->state, .round = state->round, .weights_root = weights->root, .weights_size = weights->size,
@@ -306,6 +322,9 @@ static void lane_done(struct cpni_master_core *core, struct cpni_msession *sessi
         return;
     }
     if ((about & 1) != 0) {
+        if (session->spec.mode == CPNI_MODE_SYNC) {
+            replace(core, &lane->state_before, &lane->state_kept);
+        }
         replace(core, &lane->state_kept, &lane->state_next);
         if (session->spec.mode == CPNI_MODE_SWEEP) {
             replace(core, &lane->weights_kept, &lane->weights_next);

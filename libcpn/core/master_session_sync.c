@@ -115,6 +115,10 @@ void cpni_msession_sync_update(struct cpni_master_core *core, struct cpni_mlane 
 {
     struct cpni_msession *session = lane->session;
     struct cpni_bytes *weights = cpni_mvector_take(core, lane, update->round, update->bytes);
+    if (session->step != cpni_session_round_steps(&session->spec, 0, session->train_rows, update->round)) {
+        cpni_bytes_unref(weights); /* of the round as it was before it began anew */
+        return;
+    }
     bool fits = weights != NULL && weights->size == session->values * sizeof(float) && update->encoding == 0 &&
                 !cpni_mhash_zero(&update->state_root);
     if (core->out->failed) {

@@ -428,10 +428,13 @@ void cpni_worker_train(struct cpni_worker_core *core, const struct cpni_msg_trai
     }
     lane->asked_round = msg->round;
     lane->asked_term = core->uplink.term;
-    if (says_again(core, lane, msg->round, actions) || says_lost(core, lane, msg->round, actions)) {
+    bool said = says_again(core, lane, msg->round, actions) || says_lost(core, lane, msg->round, actions);
+    bool anew = said && session->spec.mode == CPNI_MODE_SYNC && lane->now.msg.round != msg->round;
+    if (said && !anew) {
         cpni_bytes_unref(weights);
         return;
     }
+    /* anew: if all lanes begin this round once more, the LANE that says so is still on its way */
     cpni_train_forget_round(&lane->due);
     lane->due = (struct cpni_train_round){ .msg = *msg, .weights = weights };
     lane->due_us = core->now.mono_us;
@@ -447,7 +450,7 @@ void cpni_worker_overdue(struct cpni_worker_core *core, struct cpni_actions *act
         HASH_ITER(hh, session->lanes, lane, after) {
             bool waits = lane->state == CPNI_TRAIN_EMPTY || lane->state == CPNI_TRAIN_IDLE || lane->state == CPNI_TRAIN_BROKEN;
             int64_t at_us = lane->due_us + (int64_t)CPNI_LANE_PATIENCE_MS * 1000;
-            if (!waits || lane->due.msg.round == 0) {
+            if (!waits || lane->due.msg.round == 0 || cpni_train_kept(lane, lane->due.msg.round) != NULL) {
                 continue;
             }
             if (core->now.mono_us < at_us) {

@@ -220,8 +220,8 @@ struct cpni_command_session_round {
     uint64_t size;
 };
 
-/* A lane's checkpoint: after `round` rounds, with its own weights (sweep; else zero) and the trainer's state. The same lane again replaces
- * it. */
+/* A lane's checkpoint: after `round` rounds, with its own weights (sweep; sync: the state of the round before; else zero) and the trainer's
+ * state. The same lane again replaces it. */
 struct cpni_command_session_lane {
     struct cpn_id session;
     uint32_t lane, state; /* enum cpni_lane_state */
