@@ -53,7 +53,7 @@ struct cpni_mlane {
     char last_node[CPNI_NAME], last_device[CPNI_NAME]; /* of the peer before: a lane that is done is asked about, too */
     uint64_t round;      /* completed */
     uint64_t training;   /* the round that was asked for and is not answered; 0: none */
-    uint32_t laned_on;   /* number of the control connection on which LANE was sent */
+    uint32_t laned_on;   /* number of the bulk connection on which LANE was sent */
     uint32_t trained_on; /* and of the bulk connection on which TRAIN was */
     int64_t heard_us;    /* when it was asked for the round, or last said something about it */
     uint32_t crashes;

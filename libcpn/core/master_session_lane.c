@@ -62,7 +62,10 @@ void cpni_mlane_untell(struct cpni_master_core *core, struct cpni_mnode *node, c
     struct cpni_msg msg = { .type = CPNI_MSG_UNLANE };
     msg.unlane.session = lane->session->id;
     msg.unlane.lane = lane->number;
-    cpni_mlink_send(core, node->link, &msg);
+    struct cpni_mconn *bulk = node->link != NULL ? node->link->bulk : NULL;
+    if (bulk != NULL && !bulk->deaf && !bulk->dropped) { /* else a LANE or its own next word makes up for it */
+        cpni_mconn_send(core, bulk, &msg);
+    }
 }
 
 static struct cpni_mpeer *fewest(const struct cpni_msession *session, uint32_t avoid)
@@ -135,10 +138,11 @@ bool cpni_mlane_told(struct cpni_master_core *core, struct cpni_mlane *lane)
 {
     struct cpni_msession *session = lane->session;
     struct cpni_mlink *link = lane->peer->node->link;
-    if (!lane->peer->enabled || link == NULL || link->control == NULL || link->control->deaf) {
+    struct cpni_mconn *bulk = link != NULL ? link->bulk : NULL;
+    if (!lane->peer->enabled || bulk == NULL || bulk->deaf || bulk->dropped) {
         return false;
     }
-    if (lane->laned_on == link->control->number) {
+    if (lane->laned_on == bulk->number) {
         return true;
     }
     const struct cpni_mstored *from = checkpoint(lane);
@@ -166,8 +170,8 @@ bool cpni_mlane_told(struct cpni_master_core *core, struct cpni_mlane *lane)
     msg.lane.state_root = from->root;
     msg.lane.state_size = from->size;
     msg.lane.steps = cpni_session_round_steps(&session->spec, lane->number, session->train_rows, 1);
-    cpni_mlink_send(core, link, &msg);
-    lane->laned_on = link->control->number;
+    cpni_mconn_send(core, bulk, &msg); /* where TRAIN goes: it must not overtake this */
+    lane->laned_on = bulk->number;
     return true;
 }
 

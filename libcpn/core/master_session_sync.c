@@ -180,7 +180,7 @@ static bool lost_place(const struct cpni_mlane *lane)
 {
     const struct cpni_mlink *link = lane->peer != NULL ? lane->peer->node->link : NULL;
     if (lane->training != 0) {
-        return link != NULL && link->control != NULL && link->control->number != lane->laned_on;
+        return link != NULL && link->bulk != NULL && link->bulk->number != lane->laned_on;
     }
     return lane->answered && lane->state_next.round != lane->round && lane->state_kept.round != lane->round;
 }
