@@ -409,7 +409,7 @@ static void check_find(const struct network *network, const struct cpn_id *first
     assert_memory_equal(&found, first, sizeof found);
     id[12] = 0;
     assert_int_equal(cpn_session_find(network->client, id, DEADLINE_MS, &found), 0);
-    assert_int_equal(cpn_session_find(network->client, "again", DEADLINE_MS, &found), 0);
+    assert_int_equal(cpn_session_find(network->client, "again??", DEADLINE_MS, &found), 0);
     assert_memory_equal(&found, second, sizeof found);
     assert_int_equal(cpn_session_find(network->client, "tulips", DEADLINE_MS, &found), CPN_ENOTFOUND);
     struct cpn_session_report *report;
@@ -434,7 +434,7 @@ static void a_table_becomes_a_model(void **state)
     check_export(network, &first);
     check_publish(network, &first);
 #endif
-    options.name = "again";
+    options.name = "again\xff\n";
     struct cpn_id second = start(network, &options);
     follow(network, &second);
     struct cpn_session_report *report;
