@@ -332,6 +332,20 @@ void cpni_trainers_end(struct cpni_trainers *trainers, uint64_t ticket)
 
 /* ---- collecting ---- */
 
+void cpni_trainers_usage(struct cpni_trainers *trainers, uint32_t *runners, uint64_t *memory_bytes)
+{
+    struct cpni_trainer_thread *lane;
+    *runners = 0;
+    *memory_bytes = 0;
+    pthread_mutex_lock(&trainers->lock);
+    DL_FOREACH(trainers->list, lane)
+    {
+        *runners += lane->alive;
+        *memory_bytes += lane->alive ? cpni_runner_memory(&lane->runner) : 0;
+    }
+    pthread_mutex_unlock(&trainers->lock);
+}
+
 int cpni_trainers_fd(const struct cpni_trainers *trainers)
 {
     return trainers->ready_fd;

@@ -80,6 +80,8 @@ struct cpni_trained {
     struct cpni_bytes *state;
     uint64_t elapsed_us;
 };
+/* How many processes there are, and their resident bytes. */
+void cpni_trainers_usage(struct cpni_trainers *trainers, uint32_t *runners, uint64_t *memory_bytes);
 int cpni_trainers_fd(const struct cpni_trainers *trainers); /* readable while an outcome waits */
 int cpni_trainers_next(struct cpni_trainers *trainers, struct cpni_trained *out); /* 1, or 0 when none waits */
 void cpni_trained_clear(struct cpni_trained *trained);

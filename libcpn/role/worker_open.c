@@ -276,11 +276,16 @@ static uint32_t cpu_permille(struct cpn_worker *worker)
 void cpni_worker_read_load(struct cpn_worker *worker, struct cpni_event_load *out)
 {
     struct cpni_pool_usage usage = { 0 };
+    uint32_t trainers = 0;
+    uint64_t trainers_bytes = 0;
     cpni_pool_usage(worker->pool, &usage);
+    if (worker->trainers != NULL) {
+        cpni_trainers_usage(worker->trainers, &trainers, &trainers_bytes);
+    }
     *out = (struct cpni_event_load){
         .cpu_permille = cpu_permille(worker),
         .free_memory = free_memory(),
-        .rss = own_rss() + usage.memory_bytes,
-        .runners = usage.runners,
+        .rss = own_rss() + usage.memory_bytes + trainers_bytes,
+        .runners = usage.runners + trainers,
     };
 }

@@ -383,6 +383,10 @@ static void killed_runner_is_a_crash(void **state)
     const struct cpni_round_job job = { .round = 1, .steps = 1u << 30, .vector_fd = -1 };
     assert_int_equal(cpni_trainers_round(trainers, ticket, &job), 0);
     next(trainers); /* it is at work */
+    uint32_t processes;
+    uint64_t bytes;
+    cpni_trainers_usage(trainers, &processes, &bytes);
+    assert_true(processes == 1 && bytes > 100000);
     pid_t runner = find_runner();
     assert_true(runner > 0 && kill(runner, SIGKILL) == 0);
     struct cpni_trained out = told(trainers, CPNI_SAID_ROUND, CPN_ECRASHED);
