@@ -87,6 +87,10 @@ int cpni_client_request(struct cpn_client *client, struct cpni_msg *msg, struct 
 {
     ask->request = client->next_request++;
     *request_of(msg) = ask->request;
+    int rc = cpni_client_check_texts(client, msg);
+    if (rc < 0) {
+        return rc;
+    }
     const struct cpni_event event = { .type = CPNI_EV_ASK, .ask = { .msg = *msg } };
     return put(client, &event, ask, timeout_ms);
 }

@@ -18,6 +18,7 @@
 #include "role/clock.h"
 #include "role/master.h"
 #include "role/version.h"
+#include "wire/reader.h"
 
 int cpni_client_fail(struct cpn_client *client, int code, const char *format, ...)
 {
@@ -26,6 +27,30 @@ int cpni_client_fail(struct cpn_client *client, int code, const char *format, ..
     vsnprintf(client->detail, sizeof client->detail, format, list);
     va_end(list);
     return code;
+}
+
+struct cpni_str cpni_client_line(const char *from, char *to, size_t room)
+{
+    cpni_str_copy(cpni_str(from), to, room);
+    const bool utf8 = cpni_text_valid(to, strlen(to));
+    for (unsigned char *at = (unsigned char *)to; *at != 0; at++) {
+        *at = *at < ' ' || *at == 0x7f || (*at > 0x7f && !utf8) ? '?' : *at;
+    }
+    return cpni_str(to);
+}
+
+int cpni_client_check_texts(struct cpn_client *client, const struct cpni_msg *msg)
+{
+    const struct cpni_layout *layout = cpni_msg_layout((unsigned)msg->type);
+    const char *body = (const char *)&msg->hello; /* as every member of the union */
+    for (size_t i = 0; i < layout->field_count; i++) {
+        const struct cpni_field *field = &layout->fields[i];
+        const struct cpni_str *text = (const void *)(body + field->offset);
+        if (field->kind == CPNI_FIELD_STR && !cpni_text_valid(text->text, text->size)) {
+            return cpni_client_fail(client, CPN_EINVAL, "the %s is not UTF-8", field->name);
+        }
+    }
+    return 0;
 }
 
 /* ---- life ---- */

@@ -110,6 +110,11 @@ int cpni_client_step(struct cpn_client *client, const struct cpni_event *event);
 /* Remember a sentence; returns code. */
 int cpni_client_fail(struct cpn_client *client, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* A text of the program's, which may be anything, as one line of UTF-8, cut to fit: what else the codec takes for no text. */
+struct cpni_str cpni_client_line(const char *from, char *to, size_t room);
+/* CPN_EINVAL with a sentence when a text of a message is none: its packet would never leave, nor any after it. */
+int cpni_client_check_texts(struct cpn_client *client, const struct cpni_msg *msg);
+
 /* The spool, made when it is first needed. */
 int cpni_client_spool(struct cpn_client *client);
 

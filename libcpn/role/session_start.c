@@ -11,7 +11,6 @@
 
 #include "role/clock.h"
 #include "role/session.h"
-#include "wire/reader.h"
 
 #define GIVE_UP_MS 2000 /* so long is the master told that a session that may have begun is not wanted */
 #define TRIES 3         /* of a start, while masters come and go */
@@ -57,17 +56,10 @@ static int check_table(struct cpn_client *client, const struct cpni_session_spec
     return 0;
 }
 
-/* A file may be called anything; a name travels as one line of UTF-8. */
-static struct cpni_str name_of(const struct cpn_session_options *options, char name[CPN_NAME])
+static const char *name_of(const struct cpn_session_options *options)
 {
     const char *slash = strrchr(options->table.path, '/');
-    const char *from = options->name != NULL && options->name[0] != 0 ? options->name : slash != NULL ? slash + 1 : options->table.path;
-    cpni_str_copy(cpni_str(from), name, CPN_NAME);
-    const bool utf8 = cpni_text_valid(name, strlen(name));
-    for (unsigned char *at = (unsigned char *)name; *at != 0; at++) {
-        *at = *at < ' ' || *at == 0x7f || (*at > 0x7f && !utf8) ? '?' : *at;
-    }
-    return cpni_str(name);
+    return options->name != NULL && options->name[0] != 0 ? options->name : slash != NULL ? slash + 1 : options->table.path;
 }
 
 /* ---- into the spool ---- */
@@ -180,7 +172,7 @@ static int send(struct cpn_client *client, const struct cpn_session_options *opt
     struct cpni_bytes *bytes = rc == 0 ? cpni_bytes_copy(text.data, text.size) : NULL;
     if (bytes != NULL) {
         msg.session = (struct cpni_msg_session){
-            .name = name_of(options, name), .spec = bytes, .dataset_root = dataset.root, .dataset_size = dataset.size,
+            .name = cpni_client_line(name_of(options), name, sizeof name), .spec = bytes, .dataset_root = dataset.root, .dataset_size = dataset.size,
             .schema_root = schema.root, .schema_size = schema.size, .rows = table->rows, .train_rows = table->train_rows,
             .columns = table->columns, .classes = table->classes,
         };

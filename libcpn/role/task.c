@@ -100,6 +100,10 @@ static int check(struct cpn_client *client, const struct cpn_task_options *optio
     if (options->model == NULL || options->model[0] == 0 || strlen(options->model) >= sizeof((struct cpn_task *)0)->model) {
         return cpni_client_fail(client, CPN_EINVAL, "a task needs the name of a model");
     }
+    const struct cpni_msg named = { .type = CPNI_MSG_SUBMIT, .submit = { .model = cpni_str(options->model) } };
+    if (cpni_client_check_texts(client, &named) < 0) {
+        return CPN_EINVAL;
+    }
     if (options->data == NULL || options->data_size == 0) {
         return cpni_client_fail(client, CPN_EINVAL, "%s is empty", options->name != NULL ? options->name : "the input");
     }
@@ -121,7 +125,7 @@ static struct cpn_task *new_task(struct cpn_client *client, const struct cpn_tas
     task->done_arg = options->done_arg;
     task->submitted_us = cpni_clock_now().mono_us;
     snprintf(task->model, sizeof task->model, "%s", options->model);
-    cpni_str_copy(cpni_str(options->name != NULL ? options->name : ""), task->name, sizeof task->name);
+    cpni_client_line(options->name != NULL ? options->name : "", task->name, sizeof task->name);
     task->submit = (struct cpni_msg_submit){
         .task = task->id,
         .model = cpni_str(task->model),

@@ -369,6 +369,27 @@ static void the_same_large_input_many_times(void **state)
     free(input);
 }
 
+/* A file may be called anything; a text that is none must not keep the client from saying what comes after it. */
+static void texts_that_are_no_utf8(void **state)
+{
+    struct network *network = *state;
+    struct cpn_task_options options = CPN_TASK_OPTIONS_INIT;
+    struct cpn_task *task;
+    options.data = "x";
+    options.data_size = 1;
+    options.name = "\xff\n.jpg";
+    options.model = "\xff";
+    assert_int_equal(cpn_client_submit(network->client, &options, &task), CPN_EINVAL);
+    assert_string_equal(cpn_client_detail(network->client), "the model is not UTF-8");
+    assert_int_equal(cpn_client_revoke(network->client, "\xff", DEADLINE_MS), CPN_EINVAL);
+    options.model = "count";
+    assert_int_equal(cpn_client_submit(network->client, &options, &task), 0);
+    assert_string_equal(cpn_task_name(task), "??.jpg");
+    assert_int_equal(cpn_task_wait(task, DEADLINE_MS), 0);
+    assert_int_equal(cpn_task_code(task), 0);
+    cpn_task_free(task);
+}
+
 static void a_refused_input_is_final(void **state)
 {
     struct network *network = *state;
@@ -535,6 +556,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_tasks_come_back_once_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_inputs_and_results_travel_as_blobs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_same_large_input_many_times, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(texts_that_are_no_utf8, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_refused_input_is_final, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_unknown_model_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_callback_may_finish_later, set_up, tear_down),
