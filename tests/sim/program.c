@@ -392,6 +392,12 @@ void program_audit(struct sim *sim)
             note->event.ask.msg.query.request = proc->request;
             note->event.ask.msg.query.what = CPNI_QUERY_TASKS;
             proc_note(proc, note);
+            note = ask(proc, CPNI_MSG_QUERY, NULL);
+        }
+        if (note != NULL) {
+            note->event.ask.msg.query.request = proc->request;
+            note->event.ask.msg.query.what = CPNI_QUERY_NODES;
+            proc_note(proc, note);
         }
     }
 }
@@ -403,6 +409,11 @@ static void audit(struct proc *proc, const struct cpni_msg_reply *reply)
         if (reply->jobs[i].state != CPNI_JOB_PARKED) {
             check_fail(proc->sim, "the master still has task %.8s, state %u, at the end", cpn_id_text(&reply->jobs[i].task, text),
                        reply->jobs[i].state);
+        }
+    }
+    for (uint32_t i = 0; proc->sim->audit != 0 && i < reply->nodes_count; i++) {
+        if (reply->nodes[i].state == CPNI_NODE_TRAINING) {
+            check_fail(proc->sim, "the master still has a node locked to a session at the end");
         }
     }
 }

@@ -153,8 +153,7 @@ void session_told(struct proc *proc, uint64_t request, int code)
         session->wanted = code == CPN_EBUSY && session->tries < TRIES_MAX;
         if (code == CPN_EPROTO || code == CPN_EINVAL || code == CPN_EINTERNAL || code == CPN_EBADINPUT) {
             bool sensible = code == CPN_EBADINPUT && session->train_rows < session->spec.peers;
-            bool later = code == CPN_EBADINPUT && session->spec.mode != CPNI_MODE_AVERAGE && proc->sim->options->mode == NULL;
-            if (!sensible && !later) {
+            if (!sensible) {
                 check_fail(proc->sim, "session %.8s is refused: %s", session->name, cpn_error_name(code));
             }
         }
@@ -309,6 +308,18 @@ static bool outcome_is(struct sim *sim, const struct session *session, uint32_t 
     return same;
 }
 
+static void check_epochs(struct sim *sim, const struct session *session, uint32_t lane)
+{
+    uint32_t told = 0;
+    for (const struct seen_point *seen = session->points; seen != NULL; seen = seen->next) {
+        told += seen->point.lane == lane;
+    }
+    if (told != session->spec.lanes[lane].epochs) {
+        check_fail(sim, "session %.8s: lane %u is complete after %u epochs, %u were told", session->name, lane,
+                   session->spec.lanes[lane].epochs, told);
+    }
+}
+
 static void check_outcome(struct sim *sim, const struct session *session)
 {
     bool sweep = session->spec.mode == CPNI_MODE_SWEEP;
@@ -320,6 +331,9 @@ static void check_outcome(struct sim *sim, const struct session *session)
         check_fail(sim, "session %.8s, %s: its weights are not those of a run in which nothing goes wrong", session->name, session->text);
     }
     for (uint32_t i = 0; sweep && i < session->spec.lane_count && i < SESSION_LANES; i++) {
+        if (session->lanes[i].state == CPNI_LANE_COMPLETED) {
+            check_epochs(sim, session, i);
+        }
         if (session->lanes[i].state == CPNI_LANE_COMPLETED && !outcome_is(sim, session, i, &session->lanes[i].weights_root)) {
             check_fail(sim, "session %.8s: the weights of lane %u are not those of a run in which nothing goes wrong", session->name, i);
         }
