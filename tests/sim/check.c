@@ -431,6 +431,9 @@ static void check_slot(struct proc *proc, const struct cpni_act_run *run, const 
         taken += job->is_run && job->slot != CPNI_SLOT_ANY;
         waiting += job->is_run && job->slot == CPNI_SLOT_ANY;
     }
+    for (const struct note *note = proc->inbox; note != NULL; note = note->next) {
+        taken += note->event.type == CPNI_EV_FINISHED; /* which the core has not heard of */
+    }
     if (ahead && (taken < proc->slots || waiting >= CPNI_NODE_AHEAD_MAX)) {
         check_fail(sim, "%s runs task %.8s ahead of %u busy slots and %u that wait", proc->place->name, id, taken, waiting);
     }
