@@ -31,15 +31,21 @@ static void draw_spec(struct sim *sim, char *text, size_t room)
     bool sweep = strcmp(mode, "sweep") == 0, average = strcmp(mode, "average") == 0;
     unsigned peers = (unsigned)rng_between(sim, 1, 3);
     draw_size(sim, hidden);
-    int n = snprintf(text, room, "mode %s\ntrainer sim\npeers %u\nlocal-steps %u\ncheckpoint %u\nquorum %u\nencoding %s\nhalving %d\nvalidation %u\n", mode,
-                     peers, (unsigned)rng_between(sim, 1, 6), average ? (unsigned)rng_between(sim, 1, 4) : 1,
-                     average && peers > 1 && rng_chance(sim, 150) ? (unsigned)rng_between(sim, 1, peers) : 0,
-                     average && rng_chance(sim, 300) ? "int8" : "float32", sweep && rng_chance(sim, 400), rng_chance(sim, 800) ? 100000 : 0);
+    /* One draw a statement: the order within a list of arguments is the compiler's. */
+    unsigned local = (unsigned)rng_between(sim, 1, 6);
+    unsigned checkpoint = average ? (unsigned)rng_between(sim, 1, 4) : 1;
+    unsigned quorum = average && peers > 1 && rng_chance(sim, 150) ? (unsigned)rng_between(sim, 1, peers) : 0;
+    bool int8 = average && rng_chance(sim, 300), halving = sweep && rng_chance(sim, 400), validates = rng_chance(sim, 800);
     unsigned lanes = sweep ? (unsigned)rng_between(sim, 1, 5) : 1;
     unsigned epochs = (unsigned)rng_between(sim, 1, 4);
+    int n = snprintf(text, room, "mode %s\ntrainer sim\npeers %u\nlocal-steps %u\ncheckpoint %u\nquorum %u\nencoding %s\nhalving %d\nvalidation %u\n",
+                     mode, peers, local, checkpoint, quorum, int8 ? "int8" : "float32", halving, validates ? 100000u : 0);
     for (unsigned i = 0; i < lanes; i++) {
-        n += snprintf(text + n, room - (size_t)n, "lane lr=%s,batch=%u,epochs=%u,hidden=%u:%u,seed=%u\n", rng_chance(sim, 50) ? "9" : "1",
-                      (unsigned)rng_between(sim, 5, 20), epochs, hidden[0], hidden[1], (unsigned)rng_between(sim, 1, 9));
+        const char *lr = rng_chance(sim, 50) ? "9" : "1";
+        unsigned batch = (unsigned)rng_between(sim, 5, 20);
+        unsigned seed = (unsigned)rng_between(sim, 1, 9);
+        n += snprintf(text + n, room - (size_t)n, "lane lr=%s,batch=%u,epochs=%u,hidden=%u:%u,seed=%u\n", lr, batch, epochs, hidden[0], hidden[1],
+                      seed);
     }
 }
 
