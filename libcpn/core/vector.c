@@ -24,13 +24,19 @@ static bool is_for(const struct cpni_vector_in *in, const struct cpn_id *session
     return memcmp(&in->session, session, sizeof *session) == 0 && in->lane == lane && in->round == round;
 }
 
+/* A part of a packet lies wherever the socket's buffer had it; reading a float at an odd address is undefined. */
+static bool is_aligned(const struct cpni_bytes *bytes)
+{
+    return (uintptr_t)bytes->data % _Alignof(float) == 0;
+}
+
 static int begin(struct cpni_vector_in *in, const struct cpni_msg_piece *piece, uint64_t limit)
 {
     cpni_vector_clear(in);
     if (piece->total > limit || piece->total > CPNI_VECTOR_BYTES_MAX) {
         return CPN_ETOOBIG;
     }
-    if (piece->data->size == piece->total) {
+    if (piece->data->size == piece->total && is_aligned(piece->data)) {
         in->whole = cpni_bytes_ref(piece->data);
     } else {
         in->data = cpni_malloc((size_t)piece->total);

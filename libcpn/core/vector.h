@@ -4,7 +4,8 @@
 
 /* Weights and gradients on their way over a bulk connection: a vector is cut into PIECEs, and the message after them (TRAIN, UPDATE,
  * GRADIENT) takes it. The sender says all of one vector in one go, so a receiver needs one cpni_vector_in a connection. Nothing is copied
- * on the way out, nor on the way in when one piece is the whole. Must not know sessions or what the numbers mean. */
+ * on the way out, nor on the way in when one piece is the whole and lies where floats can be read. Must not know sessions or what the
+ * numbers mean. */
 #ifndef CPNI_VECTOR_H
 #define CPNI_VECTOR_H
 
@@ -15,8 +16,8 @@ struct cpni_vector_in {
     struct cpn_id session; /* whose pieces they are */
     uint32_t lane;
     uint64_t round, total, have;
-    struct cpni_bytes *whole; /* of one piece */
-    uint8_t *data;            /* of several: the first `have` bytes are there */
+    struct cpni_bytes *whole; /* of one piece, aligned */
+    uint8_t *data;            /* else: the first `have` bytes are there */
 };
 
 /* Takes a piece; one with offset 0 begins a new vector, and what there was of another is gone. limit: bytes of the largest one that the
@@ -24,7 +25,8 @@ struct cpni_vector_in {
  * the next with offset 0 are CPN_EPROTO too. */
 int cpni_vector_piece(struct cpni_vector_in *in, const struct cpni_msg_piece *piece, uint64_t limit);
 
-/* Hands over the vector that a message ends, which the caller unrefs from then on; afterwards nothing is kept, whatever comes out.
+/* Hands over the vector that a message ends, aligned for floats, which the caller unrefs from then on; afterwards nothing is kept,
+ * whatever comes out.
  * bytes 0: NULL. CPN_EPROTO: there is no whole one of so many bytes for this session, lane and round; CPN_ENOMEM. */
 int cpni_vector_take(struct cpni_vector_in *in, const struct cpn_id *session, uint32_t lane, uint64_t round, uint64_t bytes,
                      struct cpni_bytes **out);

@@ -64,6 +64,25 @@ static void cut_and_whole_again(void **state)
     }
 }
 
+/* What is read as floats is aligned for them, wherever a small packet lay in the buffer of the socket. */
+static void at_an_odd_address(void **state)
+{
+    (void)state;
+    for (size_t offset = 1; offset < sizeof(float); offset++) {
+        struct cpni_bytes *buffer = vector_of(offset + 100), *out = NULL;
+        struct cpni_vector_in in = { 0 };
+        struct cpni_msg_piece piece = { .session = session, .lane = 2, .round = 3, .total = 100, .data = cpni_bytes_slice(buffer, offset, 100) };
+        assert_int_equal(cpni_vector_piece(&in, &piece, 100), 0);
+        assert_int_equal(cpni_vector_take(&in, &session, 2, 3, 100, &out), 0);
+        assert_int_equal((uintptr_t)out->data % _Alignof(float), 0);
+        assert_int_equal(out->size, 100);
+        assert_memory_equal(out->data, buffer->data + offset, 100);
+        cpni_bytes_unref(out);
+        cpni_bytes_unref(piece.data);
+        cpni_bytes_unref(buffer);
+    }
+}
+
 static void none(void **state)
 {
     struct cpni_actions actions = { 0 };
@@ -145,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cut_and_whole_again),
+        cmocka_unit_test(at_an_odd_address),
         cmocka_unit_test(none),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(without_memory_nothing_is_left_behind),
