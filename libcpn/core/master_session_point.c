@@ -104,6 +104,9 @@ void cpni_mpoint_evaluated(struct cpni_master_core *core, struct cpni_mlane *lan
 void cpni_mpoint_epoch(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_msg_epoch *epoch)
 {
     struct cpni_msession *session = lane->session;
+    if (!epoch->done && epoch->round != lane->training) {
+        return; /* overtaken by the end of its round, on the other connection */
+    }
     lane->shown.epoch = epoch->epoch;
     lane->shown.step = epoch->step;
     lane->shown.steps = epoch->steps;

@@ -211,6 +211,7 @@ void cpni_msession_store(struct cpni_master_core *core, struct cpni_msession *se
         session->end_committed = session->end_committed || (cpni_msession_over(session) && session->add_ticket == 0);
         return;
     }
+    cpni_mpoint_store(core, session); /* before the rounds in which they were: nobody says them again */
     if (!cpni_msession_over(session)) {
         for (size_t i = 0; i < CPNI_MSESSION_ROUNDS; i++) {
             import(core, &session->history[i]);
@@ -223,7 +224,6 @@ void cpni_msession_store(struct cpni_master_core *core, struct cpni_msession *se
             }
         }
     }
-    cpni_mpoint_store(core, session);
     if (session->state_dirty && session->state_ticket == 0) {
         commit_state(core, session);
     }

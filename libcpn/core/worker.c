@@ -206,7 +206,6 @@ static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_acti
         cpni_worker_tell_models(core, actions);
         cpni_worker_send_started(core, actions);
         cpni_worker_send_results(core, actions);
-        cpni_worker_tell_epochs(core, actions);
     }
     if (flags & CPNI_UPLINK_BULK_UP) {
         bulk_up(core, actions);

@@ -193,7 +193,6 @@ void cpni_worker_stray(struct cpni_worker_core *core, const struct cpni_event_di
 void cpni_worker_drop_strays(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_taken(struct cpni_worker_core *core, const struct cpn_hash *root, struct cpni_actions *actions); /* RECEIVED */
 void cpni_worker_overdue(struct cpni_worker_core *core, struct cpni_actions *actions);
-void cpni_worker_tell_epochs(struct cpni_worker_core *core, struct cpni_actions *actions);
 int cpni_worker_list_sessions(struct cpni_worker_core *core, struct cpni_rec_TEXT **out, uint32_t *out_count, struct cpni_actions *actions);
 const char *cpni_worker_check_sessions(const struct cpni_worker_core *core);
 

@@ -66,7 +66,7 @@ struct cpni_train_lane {
     char lost_text[CPNI_TRAIN_TEXT];
     uint64_t sent_life; /* of the bulk connection on which the update was said; 0: not yet */
     uint64_t import;    /* ticket of the state's way into the store; 0: none */
-    struct cpni_msg_epoch *epochs; /* finished ones of the last round or two, told again after a break */
+    struct cpni_msg_epoch *epochs; /* finished ones of the last round or two */
     uint32_t epoch_count;
     int64_t told_us; /* last heartbeat */
 };

@@ -53,11 +53,24 @@ static void say_on_bulk(struct cpni_worker_core *core, const struct cpni_train_l
     }
 }
 
+static void say_epoch(struct cpni_worker_core *core, const struct cpni_msg_epoch *epoch, struct cpni_actions *actions)
+{
+    struct cpni_msg msg = { .type = CPNI_MSG_EPOCH, .epoch = *epoch };
+    if (bulk_ready(core)) {
+        cpni_actions_send(actions, CPNI_CONN_BULK, core->uplink.bulk.link, &msg);
+    }
+}
+
 static void say_update(struct cpni_worker_core *core, struct cpni_train_lane *lane, const struct cpni_train_update *update,
                        struct cpni_actions *actions)
 {
     if (!bulk_ready(core)) {
         return; /* the master says TRAIN again when it is */
+    }
+    for (uint32_t i = 0; i < lane->epoch_count; i++) {
+        if (lane->epochs[i].round == update->msg.round) {
+            say_epoch(core, &lane->epochs[i], actions);
+        }
     }
     struct cpni_msg msg = { .type = CPNI_MSG_UPDATE, .update = update->msg };
     msg.update.session = lane->session->id;
@@ -234,28 +247,26 @@ void cpni_train_stored(struct cpni_worker_core *core, struct cpni_train_lane *la
 
 /* ---- heartbeats ---- */
 
-static void say_epoch(struct cpni_worker_core *core, const struct cpni_msg_epoch *epoch, struct cpni_actions *actions)
-{
-    struct cpni_msg msg = { .type = CPNI_MSG_EPOCH, .epoch = *epoch };
-    cpni_uplink_send(&core->uplink, actions, &msg);
-}
-
-/* Without memory the epoch is told once. */
-static void keep_epoch(struct cpni_train_lane *lane, const struct cpni_msg_epoch *epoch)
+/* A finished epoch is said with the UPDATE of its round, whenever that is said: so no round is durable whose epochs are not. Those for
+ * which there is no memory go out before it. */
+static void keep_epoch(struct cpni_worker_core *core, struct cpni_train_lane *lane, const struct cpni_msg_epoch *epoch,
+                       struct cpni_actions *actions)
 {
     if (lane->epochs == NULL) {
         lane->epochs = cpni_malloc(CPNI_LANE_EPOCHS_MAX * sizeof *lane->epochs);
     }
     if (lane->epochs == NULL) {
+        say_epoch(core, epoch, actions);
         return;
     }
     if (lane->epoch_count == CPNI_LANE_EPOCHS_MAX) {
+        say_epoch(core, &lane->epochs[0], actions);
         memmove(lane->epochs, lane->epochs + 1, --lane->epoch_count * sizeof *lane->epochs);
     }
     lane->epochs[lane->epoch_count++] = *epoch;
 }
 
-/* Those before the round that ended last are known to the master: it asked for another. */
+/* A round is asked for only when the one two before it is durable, and its epochs with it. */
 static void forget_epochs(struct cpni_train_lane *lane, uint64_t before)
 {
     uint32_t kept = 0;
@@ -273,27 +284,16 @@ static void progress(struct cpni_worker_core *core, struct cpni_train_lane *lane
     if (!event->epoch_done && core->now.mono_us - lane->told_us < (int64_t)CPNI_SESSION_PROGRESS_MS * 1000) {
         return;
     }
-    struct cpni_msg_epoch epoch = { .session = lane->session->id, .lane = lane->number, .round = lane->now.msg.round, .epoch = event->epoch,
-                                    .step = event->step, .steps = event->steps, .samples = event->samples, .loss_micro = event->loss_micro,
-                                    .rate = event->rate, .done = event->epoch_done };
-    epoch.accuracy_ppm = event->samples != 0 ? (uint32_t)(event->correct * 1000000 / event->samples) : 0;
+    struct cpni_msg msg = { .type = CPNI_MSG_EPOCH };
+    msg.epoch = (struct cpni_msg_epoch){ .session = lane->session->id, .lane = lane->number, .round = lane->now.msg.round,
+                                         .epoch = event->epoch, .step = event->step, .steps = event->steps, .samples = event->samples,
+                                         .loss_micro = event->loss_micro, .rate = event->rate, .done = event->epoch_done };
+    msg.epoch.accuracy_ppm = event->samples != 0 ? (uint32_t)(event->correct * 1000000 / event->samples) : 0;
     lane->told_us = core->now.mono_us;
-    if (epoch.done) {
-        keep_epoch(lane, &epoch);
-    }
-    say_epoch(core, &epoch, actions);
-}
-
-void cpni_worker_tell_epochs(struct cpni_worker_core *core, struct cpni_actions *actions)
-{
-    struct cpni_train_session *session, *after;
-    HASH_ITER(hh, core->sessions, session, after) {
-        struct cpni_train_lane *lane, *after_lane;
-        HASH_ITER(hh, session->lanes, lane, after_lane) {
-            for (uint32_t i = 0; i < lane->epoch_count; i++) {
-                say_epoch(core, &lane->epochs[i], actions);
-            }
-        }
+    if (event->epoch_done) {
+        keep_epoch(core, lane, &msg.epoch, actions);
+    } else {
+        cpni_uplink_send(&core->uplink, actions, &msg);
     }
 }
 

@@ -236,7 +236,8 @@
 /* sync: step `step` (1 and up) of a round; to the master the gradient of `samples` rows, from it the mean of all. Bulk. */
 #define CPNI_FIELDS_GRADIENT(F, L) \
     F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U64, step) F(5, U64, samples) F(6, U64, bytes)
-/* The heartbeat of a lane, once a second and at the end of each epoch (done): means since the epoch began. */
+/* The heartbeat of a lane, once a second: means since the epoch began. Of a finished epoch (done) it comes right before the UPDATE of its
+ * round, each time that is said. Bulk if done. */
 #define CPNI_FIELDS_EPOCH(F, L) \
     F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U32, epoch) F(5, U64, step) F(6, U64, steps) F(7, U64, samples) \
     F(8, U64, loss_micro) F(9, U32, accuracy_ppm) F(10, U64, rate) F(11, BOOL, done)

@@ -320,9 +320,9 @@ static void check_epochs(struct sim *sim, const struct session *session, uint32_
     for (const struct seen_point *seen = session->points; seen != NULL; seen = seen->next) {
         told += seen->point.lane == lane;
     }
-    if (told != session->spec.lanes[lane].epochs) {
-        check_fail(sim, "session %.8s: lane %u is complete after %u epochs, %u were told", session->name, lane,
-                   session->spec.lanes[lane].epochs, told);
+    uint32_t epochs = cpni_session_lane(&session->spec, lane)->epochs;
+    if (told != epochs) {
+        check_fail(sim, "session %.8s: lane %u is complete after %u epochs, %u were told", session->name, lane, epochs, told);
     }
 }
 
@@ -335,6 +335,9 @@ static void check_outcome(struct sim *sim, const struct session *session)
     uint32_t lane = sweep ? session->state.lane : 0;
     if (!outcome_is(sim, session, lane, &session->state.weights_root)) {
         check_fail(sim, "session %.8s, %s: its weights are not those of a run in which nothing goes wrong", session->name, session->text);
+    }
+    for (uint32_t i = 0; !sweep && i < session->spec.peers; i++) {
+        check_epochs(sim, session, i);
     }
     for (uint32_t i = 0; sweep && i < session->spec.lane_count && i < SESSION_LANES; i++) {
         if (session->lanes[i].state == CPNI_LANE_COMPLETED) {

@@ -193,31 +193,29 @@ static void fill_round(struct trainer *trainer, struct note *note, const struct 
     }
 }
 
-/* The epochs that end within the round, and a heartbeat before it does. */
-static void heartbeats(struct proc *proc, struct trainer *trainer)
+/* What is said after a step of the round: an epoch that ends, and now and then a heartbeat. */
+static void heartbeat(struct proc *proc, struct trainer *trainer, uint64_t step, int64_t after_us)
 {
     const struct cpni_act_trainer *round = &trainer->round;
     uint64_t epoch = cpni_session_epoch_steps(&trainer->spec, trainer->brain.lane, trainer->train_rows), before = 0;
     for (uint64_t r = 1; r < round->round; r++) {
         before += cpni_session_round_steps(&trainer->spec, trainer->brain.lane, trainer->train_rows, r);
     }
-    for (uint64_t step = 1; step <= round->steps; step++) {
-        bool done = (before + step) % epoch == 0;
-        if (!done && step % 4 != 1) {
-            continue;
-        }
-        struct note *note = say(trainer, trainer->ticket, CPNI_TRAINED_PROGRESS, 0);
-        struct cpni_event_trainer *event = &note->event.trainer;
-        event->epoch = (uint32_t)((before + step - 1) / epoch + 1);
-        event->epoch_done = done;
-        event->steps = epoch;
-        event->step = done ? epoch : (before + step) % epoch;
-        event->samples = event->step * 10;
-        event->correct = event->epoch;
-        event->loss_micro = 1000000 / event->epoch + trainer->brain.lane;
-        event->rate = 1000;
-        send(proc, trainer, note, (int64_t)step * trainer->step_us, false);
+    bool done = (before + step) % epoch == 0;
+    if (!done && step % 4 != 1) {
+        return;
     }
+    struct note *note = say(trainer, trainer->ticket, CPNI_TRAINED_PROGRESS, 0);
+    struct cpni_event_trainer *event = &note->event.trainer;
+    event->epoch = (uint32_t)((before + step - 1) / epoch + 1);
+    event->epoch_done = done;
+    event->steps = epoch;
+    event->step = done ? epoch : (before + step) % epoch;
+    event->samples = event->step * 10;
+    event->correct = event->epoch;
+    event->loss_micro = 1000000 / event->epoch + trainer->brain.lane;
+    event->rate = 1000;
+    send(proc, trainer, note, after_us, false);
 }
 
 static bool diverges(const struct trainer *trainer)
@@ -305,8 +303,8 @@ static void begin_round(struct proc *proc, const struct cpni_act_trainer *act)
         say_gradient(proc, trainer);
         return;
     }
-    if (!act->replay) {
-        heartbeats(proc, trainer);
+    for (uint64_t step = 1; step <= act->steps && !act->replay; step++) {
+        heartbeat(proc, trainer, step, (int64_t)step * trainer->step_us);
     }
     end_round(proc, trainer, (int64_t)act->steps * trainer->step_us + rng_between(sim, 0, 5 * MS));
 }
@@ -325,6 +323,7 @@ static void apply(struct proc *proc, const struct cpni_act_trainer *act)
     memcpy(mean, act->vector->data, act->vector->size);
     brain_apply(&trainer->brain, mean);
     free(mean);
+    heartbeat(proc, trainer, trainer->step, 0);
     if (trainer->step < trainer->round.steps) {
         say_gradient(proc, trainer);
     } else {

@@ -637,8 +637,6 @@ static void updates_wait_for_the_connection(void **state)
     assert_null(updated(s));
     steps_connected(s, CPNI_CONN_CONTROL);
     steps_welcome(s, CPNI_CONN_CONTROL);
-    const struct cpni_msg *told = steps_sent(s, CPNI_MSG_EPOCH, 0);
-    assert_true(told->epoch.done && told->epoch.epoch == 1 && told->epoch.round == 1);
     steps_connected(s, CPNI_CONN_BULK);
     steps_welcome(s, CPNI_CONN_BULK);
     enable_as(s, 9, AVERAGE, DATASET);
@@ -646,10 +644,33 @@ static void updates_wait_for_the_connection(void **state)
     lane(s, 0, 0);
     train(s, 1);
     assert_int_equal(updated(s)->round, 1);
+}
+
+/* The master makes a round durable, and then the node's figures of it are lost with the master: so the figures come first. */
+static void finished_epochs_come_with_their_round_each_time(void **state)
+{
+    struct steps *s = *state;
+    uint64_t ticket = fresh(s, AVERAGE);
+    train(s, 1);
+    epoch(s, ticket, 1, true);
+    assert_null(steps_sent(s, CPNI_MSG_EPOCH, 0)); /* with the UPDATE, and no sooner */
+    round_done(s, ticket, 1, false);
+    for (int again = 0; again < 2; again++) {
+        const struct cpni_msg *told = steps_sent(s, CPNI_MSG_EPOCH, 0);
+        assert_non_null(told);
+        assert_true(told->epoch.done && told->epoch.epoch == 1 && told->epoch.round == 1);
+        assert_true(told < steps_sent(s, CPNI_MSG_UPDATE, 0));
+        assert_null(steps_sent(s, CPNI_MSG_EPOCH, 1));
+        rejoin(s);
+        assert_null(steps_sent(s, CPNI_MSG_EPOCH, 0));
+        train(s, 1);
+    }
     train(s, 2);
     round_done(s, ticket, 2, false);
-    train(s, 3); /* so the master knows what came before round 2 */
+    assert_null(steps_sent(s, CPNI_MSG_EPOCH, 0));
+    train(s, 3); /* round 1 is durable */
     rejoin(s);
+    train(s, 1);
     assert_null(steps_sent(s, CPNI_MSG_EPOCH, 0));
 }
 
@@ -881,6 +902,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_crash_is_told_and_tried_again_when_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_process_that_dies_between_rounds_takes_no_result_along, setup, teardown),
         cmocka_unit_test_setup_teardown(updates_wait_for_the_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(finished_epochs_come_with_their_round_each_time, setup, teardown),
         cmocka_unit_test_setup_teardown(stop_ends_all_and_keeps_the_dataset, setup, teardown),
         cmocka_unit_test_setup_teardown(unlane_ends_a_lane_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_train_may_overtake_unlane_and_lane, setup, teardown),
