@@ -232,20 +232,32 @@ static bool round_over(const struct cpni_master_core *core, const struct cpni_ms
 /* ---- what is due ---- */
 
 /* A checkpoint is due with the first round of each period that a lane does; where one was lost, with its next. Twice in the time that a
- * replay may span at most, so that one may be on its way or lost. */
+ * replay may span at most, so that one may be on its way or lost. One at a time: rounds can be so short that each checkpoint would take
+ * the place of the one before, and none ever arrive. */
 static bool state_due(const struct cpni_mlane *lane, uint64_t round)
 {
     uint64_t every = lane->session->spec.checkpoint;
     every = every < CPNI_SESSION_REPLAY_MAX / 2 ? every : CPNI_SESSION_REPLAY_MAX / 2;
-    uint64_t last = lane->state_next.round > lane->state_kept.round ? lane->state_next.round : lane->state_kept.round;
-    return round / every > last / every;
+    return lane->state_next.round == 0 && round / every > lane->state_kept.round / every;
+}
+
+/* A round more than could be replayed is not begun while the checkpoint that would allow it is on its way. */
+static bool awaits_checkpoint(const struct cpni_msession *session)
+{
+    for (uint32_t i = 0; session->spec.quorum == 0 && i < session->lane_count; i++) {
+        const struct cpni_mlane *lane = &session->lanes[i];
+        if (lane->state_next.round != 0 && session->round - lane->state_kept.round >= CPNI_SESSION_REPLAY_MAX) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void train_lanes(struct cpni_master_core *core, struct cpni_msession *session)
 {
     struct cpni_mtrain train = { .round = session->round + 1, .weights = session->weights };
-    if (train.round > session->committed_round + 2) {
-        return; /* a death now would repeat more than a round */
+    if (train.round > session->committed_round + 2 || awaits_checkpoint(session)) {
+        return; /* a death now would repeat more than a round, or could not be made good */
     }
     if (session->began_us == 0) {
         session->began_us = core->now.mono_us;

@@ -254,6 +254,26 @@ static void a_master_that_dies_repeats_a_round_at_most(void **state)
     }
 }
 
+/* More rounds than a peer could replay are not begun while a checkpoint is on its way, however fast they are. */
+static void a_slow_checkpoint_is_waited_for(void **state)
+{
+    (void)state;
+    struct network n;
+    network_open(&n, 2);
+    start(&n, "mode average\ntrainer dnn\npeers 2\nlocal-steps 1\ncheckpoint 5\nlane batch=10,epochs=5\n"); /* 200 rounds */
+    n.hold_transfers = true;
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_TRAINING);
+    assert_int_equal(n.row.round, CPNI_SESSION_REPLAY_MAX);
+    assert_int_equal(n.job_count, 2); /* one checkpoint a lane: none takes the place of another all the time */
+    n.hold_transfers = false;
+    train_on(&n, 1000);
+    assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+    assert_int_equal(n.row.round, 200);
+    all_released(&n);
+    network_close(&n);
+}
+
 static void a_straggler_is_cut_and_its_late_update_ignored(void **state)
 {
     (void)state;
@@ -471,6 +491,7 @@ int main(void)
         cmocka_unit_test(divergence_ends_it_a_crash_does_not),
         cmocka_unit_test(a_full_disk_at_a_peer_gets_another_peer),
         cmocka_unit_test(a_master_that_dies_repeats_a_round_at_most),
+        cmocka_unit_test(a_slow_checkpoint_is_waited_for),
         cmocka_unit_test(a_straggler_is_cut_and_its_late_update_ignored),
         cmocka_unit_test(a_full_disk_at_the_master_ends_it),
         cmocka_unit_test(a_node_that_cannot_take_part_is_replaced),

@@ -40,6 +40,7 @@ struct network {
     struct trainer t[TRAINERS];
     unsigned count;
     bool hold_disk, hold_store;
+    bool hold_transfers; /* checkpoints stay on their way */
     unsigned cut_replies; /* of the store: so many are UNKNOWN */
     struct cpni_command stored[COMMANDS]; /* what was committed, in order */
     unsigned stored_count;
@@ -347,9 +348,14 @@ static inline void disk_answer(struct network *n, const struct cpni_act_disk *ac
 
 static inline void disk_answers(struct network *n)
 {
-    while (n->job_count != 0) {
-        struct cpni_act_disk act = n->jobs[0].act;
-        memmove(n->jobs, n->jobs + 1, --n->job_count * sizeof n->jobs[0]);
+    unsigned held = 0;
+    while (n->job_count > held) {
+        struct cpni_act_disk act = n->jobs[held].act;
+        if (act.op == CPNI_DISK_BEGIN && n->hold_transfers) {
+            held++;
+            continue;
+        }
+        memmove(n->jobs + held, n->jobs + held + 1, (--n->job_count - held) * sizeof n->jobs[0]);
         disk_answer(n, &act);
         cpni_bytes_unref(act.data);
     }
