@@ -395,7 +395,8 @@ class Outcome(TrainTest):
             self.assertNotEqual(done.returncode, 0, args)
             self.one_line(done.stderr, "cpn sessions")
         done = network.cpn("sessions", "watch", session, "--json", context=ann)  # anybody may look
-        self.assertEqual(json.loads(done.stdout.splitlines()[-1])["session"]["state"], "completed", done.stderr)
+        ended = json.loads(done.stdout.splitlines()[-1])["session"]
+        self.assertEqual(ended["state"], "completed", ended["text"])
         done = network.cpn("train", "--csv", self.table, "--label", "colour", *SHORT, "--publish", "colours", context=ann)
         self.assertNotEqual(done.returncode, 0)  # the outcome is kept, and who may publish is said
         self.assertIn("publish", done.stderr)
