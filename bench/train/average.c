@@ -34,6 +34,7 @@ struct bench {
     float *global, *local, *mean;
     uint8_t *bytes;
     float rate; /* times the spec's */
+    uint64_t seed; /* of the first peer; the others have the next */
 };
 
 static void check(int rc, const char *detail)
@@ -63,7 +64,7 @@ static void *new_trainer(const struct bench *b, uint32_t peers, uint32_t peer)
     cpni_dataset_shard(b->train.rows, peers, peer, &first, &size);
     rows.index = b->index + first;
     rows.index_count = size;
-    spec.seed = 1 + peer;
+    spec.seed = b->seed + peer;
     spec.learning_rate *= b->rate;
     check(cpn_trainer_v1.create(&spec, &trainer, detail), detail);
     check(cpn_trainer_v1.bind(trainer, &rows, detail), detail);
@@ -145,12 +146,12 @@ static void open_set(const char *path, struct cpni_dataset *set)
 
 int main(int argc, char **argv)
 {
-    struct bench b = { .spec = CPN_TRAINER_SPEC_INIT, .rate = 1 };
+    struct bench b = { .spec = CPN_TRAINER_SPEC_INIT, .rate = 1, .seed = argc > 5 ? strtoull(argv[5], NULL, 10) : 1 };
     struct cpn_trainer_info info = { .size = sizeof info };
     struct cpn_trainer_result result;
     char detail[CPN_TRAINER_DETAIL] = "";
     if (argc < 5) {
-        fprintf(stderr, "usage: bench-average TRAIN TEST PEERS EPOCHS\n");
+        fprintf(stderr, "usage: bench-average TRAIN TEST PEERS EPOCHS [SEED]\n");
         return 2;
     }
     open_set(argv[1], &b.train);

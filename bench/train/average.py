@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""average.py BUILD [PEERS [EPOCHS]]: bench-average on MNIST (CPN_TEST_DATA, or ../shared/data beside the source)."""
+"""average.py BUILD [PEERS [EPOCHS [SEED]]]: bench-average on MNIST (CPN_TEST_DATA, or ../shared/data beside the source)."""
 import gzip
 import os
 import subprocess
@@ -8,7 +8,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(os.environ.get("CPN_TEST_DATA", os.path.join(HERE, "../../../shared/data")), "mnist")
-build, peers, epochs = (sys.argv[1:] + ["4", "10"][len(sys.argv) - 2:])[:3]
+build, peers, epochs, seed = (sys.argv[1:] + ["4", "10", "1"][len(sys.argv) - 2:])[:4]
 
 
 def convert(directory, part):
@@ -27,4 +27,4 @@ def convert(directory, part):
 
 with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
     sets = [convert(directory, part) for part in ("train", "t10k")]
-    subprocess.run([os.path.join(build, "bench/train/bench-average"), *sets, peers, epochs], check=True)
+    subprocess.run([os.path.join(build, "bench/train/bench-average"), *sets, peers, epochs, seed], check=True)
