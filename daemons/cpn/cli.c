@@ -5,6 +5,7 @@
 /* See cli.h. */
 #include "cli.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +170,18 @@ json_t *cli_json_history(const struct cpn_history *history)
                      (json_int_t)history->failures, "busy_us", (json_int_t)history->busy_us, "bytes_in",
                      (json_int_t)history->bytes_in, "bytes_out", (json_int_t)history->bytes_out, "joins",
                      (json_int_t)history->joins, "losses", (json_int_t)history->losses);
+}
+
+void cli_history_cells(struct table *table, const struct cpn_history *history)
+{
+    char text[TEXT_SHORT];
+    table_cell(table, "%s", text_time(history->first_join_us, text));
+    table_cell(table, "%s", text_time(history->last_seen_us, text));
+    table_cell(table, "%" PRIu64, history->tasks);
+    table_cell(table, "%" PRIu64, history->failures);
+    table_cell(table, "%s", text_duration(history->busy_us, text));
+    table_cell(table, "%s", text_bytes(history->bytes_in, text));
+    table_cell(table, "%s", text_bytes(history->bytes_out, text));
 }
 
 void cli_print_json(json_t *value, bool on_one_line)

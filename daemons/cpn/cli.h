@@ -17,6 +17,7 @@
 #include "common/logprint.h"
 #include "common/progress.h"
 #include "common/settings.h"
+#include "common/table.h"
 
 struct cli {
     const char *name; /* "cpn predict" */
@@ -62,5 +63,7 @@ int cli_timeout_ms(const struct cli *cli);
 void cli_print_json(json_t *value, bool on_one_line);
 json_t *cli_json_text(const char *text); /* a string, whatever bytes there are */
 json_t *cli_json_history(const struct cpn_history *history);
+/* FIRST JOIN, LAST SEEN, >TASKS, >FAILED, >BUSY, >IN, >OUT of the row. */
+void cli_history_cells(struct table *table, const struct cpn_history *history);
 
 #endif

@@ -83,16 +83,9 @@ static void print_stats(const struct cpn_node_info *nodes, size_t count)
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {
         const struct cpn_history *history = &nodes[i].history;
-        char text[TEXT_SHORT];
         table_cell(&table, "%s", nodes[i].name);
         table_cell(&table, "%s", nodes[i].revoked ? "revoked" : cpn_node_state_name(nodes[i].state));
-        table_cell(&table, "%s", text_time(history->first_join_us, text));
-        table_cell(&table, "%s", text_time(history->last_seen_us, text));
-        table_cell(&table, "%" PRIu64, history->tasks);
-        table_cell(&table, "%" PRIu64, history->failures);
-        table_cell(&table, "%s", text_duration(history->busy_us, text));
-        table_cell(&table, "%s", text_bytes(history->bytes_in, text));
-        table_cell(&table, "%s", text_bytes(history->bytes_out, text));
+        cli_history_cells(&table, &nodes[i].history);
         table_cell(&table, "%" PRIu64, history->joins);
         table_cell(&table, "%" PRIu64, history->losses);
     }

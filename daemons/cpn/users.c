@@ -3,7 +3,6 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* cpn users [--stats] */
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "cli.h"
@@ -48,17 +47,9 @@ static void print_stats(const struct cpn_user_info *users, size_t count)
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {
-        const struct cpn_history *history = &users[i].history;
-        char text[TEXT_SHORT];
         table_cell(&table, "%s", users[i].name);
         table_cell(&table, "%s", users[i].revoked ? "revoked" : cpn_role_name(users[i].role));
-        table_cell(&table, "%s", text_time(history->first_join_us, text));
-        table_cell(&table, "%s", text_time(history->last_seen_us, text));
-        table_cell(&table, "%" PRIu64, history->tasks);
-        table_cell(&table, "%" PRIu64, history->failures);
-        table_cell(&table, "%s", text_duration(history->busy_us, text));
-        table_cell(&table, "%s", text_bytes(history->bytes_in, text));
-        table_cell(&table, "%s", text_bytes(history->bytes_out, text));
+        cli_history_cells(&table, &users[i].history);
     }
     table_print(&table, stdout);
     table_free(&table);

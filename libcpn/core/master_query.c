@@ -5,48 +5,9 @@
 /* QUERY: what people see of the network. Read only. Rows come in the order in which things became known; `since` skips as many rows (of
  * events: it is the number of the last one seen) and `more` says that there are others. Everybody sees nodes, models and events; tasks
  * and users only their own, admins all; join tokens admins alone. */
-#include "core/master_state.h"
+#include "core/master_page.h"
 
-/* A page of a reply under construction. */
-struct page {
-    uint64_t skip;
-    uint32_t limit;
-    uint32_t count;
-    size_t bytes; /* of what the rows say, about; a REPLY must fit a packet's header */
-    bool more;
-};
-
-#define REPLY_BYTES (CPNI_HEADER_BYTES_MAX / 2)
 #define ROW_BYTES 400 /* of a row's numbers, keys and short names */
-
-static struct page page_of(const struct cpni_msg_query *query)
-{
-    uint32_t limit = query->limit != 0 && query->limit < CPNI_REPLY_ROWS_MAX ? query->limit : CPNI_REPLY_ROWS_MAX;
-    return (struct page){ .skip = query->since, .limit = limit };
-}
-
-/* Whether the next row is on this page. */
-static bool take_row(struct page *page)
-{
-    if (page->skip != 0) {
-        page->skip--;
-        return false;
-    }
-    if (page->more || page->count == page->limit || page->bytes >= REPLY_BYTES) {
-        page->more = true;
-        return false;
-    }
-    page->count++;
-    page->bytes += ROW_BYTES;
-    return true;
-}
-
-static void *room(struct cpni_master_core *core, size_t count, size_t size)
-{
-    void *memory = cpni_arena_alloc(&core->out->arena, count * size + 1);
-    core->out->failed = core->out->failed || memory == NULL;
-    return memory;
-}
 
 static bool named(struct cpni_str filter, const char *name)
 {
@@ -58,22 +19,11 @@ static uint64_t ms_of(int64_t wall_us)
     return wall_us > 0 ? (uint64_t)wall_us / 1000 : 0;
 }
 
-static void reply(struct cpni_master_core *core, struct cpni_mconn *conn, struct cpni_msg *msg, const struct cpni_msg_query *query,
-                  const struct page *page)
-{
-    msg->type = CPNI_MSG_REPLY;
-    msg->reply.request = query->request;
-    msg->reply.more = page->more;
-    if (!core->out->failed) {
-        cpni_mconn_send(core, conn, msg);
-    }
-}
-
 /* ---- nodes ---- */
 
 static void fill_held(struct cpni_master_core *core, const struct cpni_mnode *node, struct cpni_rec_NODE *row)
 {
-    row->models = room(core, CPNI_REPLY_HELD_MAX, sizeof *row->models);
+    row->models = cpni_mpage_room(core, CPNI_REPLY_HELD_MAX, sizeof *row->models);
     const struct cpni_mheld *held;
     for (held = node->held; held != NULL && row->models != NULL && row->models_count < CPNI_REPLY_HELD_MAX; held = held->hh.next) {
         if (held->state == CPNI_HELD_NONE) {
@@ -108,32 +58,32 @@ static void fill_node(struct cpni_master_core *core, const struct cpni_mnode *no
 
 static void query_nodes(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.nodes = room(core, page.limit, sizeof *msg.reply.nodes);
+    msg.reply.nodes = cpni_mpage_room(core, page.limit, sizeof *msg.reply.nodes);
     const struct cpni_mnode *node;
     DL_FOREACH(core->nodes, node) {
-        if (msg.reply.nodes != NULL && named(query->name, node->identity->name) && take_row(&page)) {
+        if (msg.reply.nodes != NULL && named(query->name, node->identity->name) && cpni_mpage_take(&page, ROW_BYTES)) {
             struct cpni_rec_NODE *row = &msg.reply.nodes[page.count - 1];
             fill_node(core, node, row);
             page.bytes += (size_t)row->models_count * ROW_BYTES + (size_t)row->backends_count * CPNI_NAME;
         }
     }
     msg.reply.nodes_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
 
 /* ---- users ---- */
 
 static void query_users(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.users = room(core, page.limit, sizeof *msg.reply.users);
+    msg.reply.users = cpni_mpage_room(core, page.limit, sizeof *msg.reply.users);
     const struct cpni_midentity *asks = conn->link->identity, *user;
     for (user = core->identities; user != NULL && msg.reply.users != NULL; user = user->hh.next) {
         bool shown = user->enrolled && user->role != CPN_ROLE_NODE && (asks == user || asks->role == CPN_ROLE_ADMIN);
-        if (!shown || !named(query->name, user->name) || !take_row(&page)) {
+        if (!shown || !named(query->name, user->name) || !cpni_mpage_take(&page, ROW_BYTES)) {
             continue;
         }
         msg.reply.users[page.count - 1] = (struct cpni_rec_USER){ .key = user->key, .name = cpni_str(user->name),
@@ -143,7 +93,7 @@ static void query_users(struct cpni_master_core *core, struct cpni_mconn *conn, 
             .bytes_in = user->total.bytes_in, .bytes_out = user->total.bytes_out };
     }
     msg.reply.users_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
 
 /* ---- models ---- */
@@ -179,21 +129,21 @@ static void fill_model(struct cpni_master_core *core, const struct cpni_mversion
 
 static void query_models(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.models = room(core, page.limit, sizeof *msg.reply.models);
+    msg.reply.models = cpni_mpage_room(core, page.limit, sizeof *msg.reply.models);
     const struct cpni_mmodel *model;
     for (model = core->models; model != NULL && msg.reply.models != NULL; model = model->hh.next) {
         const struct cpni_mversion *version;
         DL_FOREACH(model->versions, version) {
             bool shown = version->live && !version->removed && named(query->name, model->name);
-            if (shown && take_row(&page)) {
+            if (shown && cpni_mpage_take(&page, ROW_BYTES)) {
                 fill_model(core, version, &msg.reply.models[page.count - 1]);
             }
         }
     }
     msg.reply.models_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
 
 /* ---- tasks ---- */
@@ -226,14 +176,14 @@ static void fill_parked(const struct cpni_master_core *core, const struct cpni_m
 
 static void query_tasks(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.jobs = room(core, page.limit, sizeof *msg.reply.jobs);
+    msg.reply.jobs = cpni_mpage_room(core, page.limit, sizeof *msg.reply.jobs);
     const struct cpni_midentity *asks = conn->link->identity;
     const struct cpni_mtask *task;
     for (task = core->tasks; task != NULL && msg.reply.jobs != NULL; task = task->hh.next) {
         bool shown = asks->role == CPN_ROLE_ADMIN || task->user == asks;
-        if (shown && task->state != CPNI_JOB_PARKED && named(query->name, task->version->model->name) && take_row(&page)) {
+        if (shown && task->state != CPNI_JOB_PARKED && named(query->name, task->version->model->name) && cpni_mpage_take(&page, ROW_BYTES)) {
             struct cpni_rec_JOB *row = &msg.reply.jobs[page.count - 1];
             fill_job(core, task, row);
             page.bytes += row->text.size + row->input_name.size;
@@ -242,30 +192,30 @@ static void query_tasks(struct cpni_master_core *core, struct cpni_mconn *conn, 
     const struct cpni_mparked *parked;
     DL_FOREACH(core->parked, parked) {
         bool shown = asks->role == CPN_ROLE_ADMIN || memcmp(&parked->user, &asks->key, sizeof asks->key) == 0;
-        if (shown && msg.reply.jobs != NULL && query->name.size == 0 && take_row(&page)) {
+        if (shown && msg.reply.jobs != NULL && query->name.size == 0 && cpni_mpage_take(&page, ROW_BYTES)) {
             fill_parked(core, parked, &msg.reply.jobs[page.count - 1]);
         }
     }
     msg.reply.jobs_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
 
 /* ---- tokens, events ---- */
 
 static void query_tokens(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.tokens = room(core, page.limit, sizeof *msg.reply.tokens);
+    msg.reply.tokens = cpni_mpage_room(core, page.limit, sizeof *msg.reply.tokens);
     const struct cpni_mtoken *token;
     for (token = core->tokens; token != NULL && msg.reply.tokens != NULL; token = token->hh.next) {
-        if (token->live && take_row(&page)) {
+        if (token->live && cpni_mpage_take(&page, ROW_BYTES)) {
             msg.reply.tokens[page.count - 1] = (struct cpni_rec_TOKEN){ .key = token->key, .role = (uint32_t)token->role,
                 .name = cpni_str(token->hint), .expires_ms = ms_of(token->expires_us), .uses_left = token->uses_left };
         }
     }
     msg.reply.tokens_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
 
 /* The store knows nodes and users by their keys: a name that somebody has is asked for as that key. */
@@ -304,7 +254,7 @@ static void query_events(struct cpni_master_core *core, struct cpni_mconn *conn,
         return; /* a question without its action has failed with the step */
     }
     cpni_mpending_from(ask, conn, query->request);
-    ask->version = page_of(query).limit;
+    ask->version = cpni_mpage_of(query).limit;
     action->notes.ticket = ask->ticket;
     action->notes.filter = filter_of(core, query->name);
     action->notes.since = query->since;

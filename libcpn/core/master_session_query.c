@@ -3,57 +3,10 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* QUERY of training sessions, their lanes and points: what any enrolled person sees. Read only. Must not know how it came about. */
+#include "core/master_page.h"
 #include "core/master_session.h"
 
 #include <stdio.h>
-
-#define ROWS_BYTES (CPNI_HEADER_BYTES_MAX / 2)
-
-struct page {
-    uint64_t skip;
-    uint32_t limit, count;
-    size_t bytes; /* of the rows, about */
-    bool more;
-};
-
-static struct page page_of(const struct cpni_msg_query *query)
-{
-    uint32_t limit = query->limit != 0 && query->limit < CPNI_REPLY_ROWS_MAX ? query->limit : CPNI_REPLY_ROWS_MAX;
-    return (struct page){ .skip = query->since, .limit = limit };
-}
-
-static bool take_row(struct page *page, size_t bytes)
-{
-    if (page->skip != 0) {
-        page->skip--;
-        return false;
-    }
-    if (page->more || page->count == page->limit || page->bytes >= ROWS_BYTES) {
-        page->more = true;
-        return false;
-    }
-    page->count++;
-    page->bytes += bytes;
-    return true;
-}
-
-static void *room(struct cpni_master_core *core, size_t count, size_t size)
-{
-    void *memory = cpni_arena_alloc(&core->out->arena, count * size + 1);
-    core->out->failed = core->out->failed || memory == NULL;
-    return memory;
-}
-
-static void reply(struct cpni_master_core *core, struct cpni_mconn *conn, struct cpni_msg *msg, const struct cpni_msg_query *query,
-                  const struct page *page)
-{
-    msg->type = CPNI_MSG_REPLY;
-    msg->reply.request = query->request;
-    msg->reply.more = page->more;
-    if (!core->out->failed) {
-        cpni_mconn_send(core, conn, msg);
-    }
-}
 
 /* ---- what a session waits for ---- */
 
@@ -143,17 +96,17 @@ static bool asked_for(const struct cpni_msession *session, struct cpni_str name)
 
 void cpni_mquery_sessions(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.sessions = room(core, page.limit, sizeof *msg.reply.sessions);
+    msg.reply.sessions = cpni_mpage_room(core, page.limit, sizeof *msg.reply.sessions);
     const struct cpni_msession *session = core->sessions != NULL ? ELMT_FROM_HH(core->sessions->hh.tbl, core->sessions->hh.tbl->tail) : NULL;
     for (; session != NULL && msg.reply.sessions != NULL; session = session->hh.prev) { /* newest first */
-        if (asked_for(session, query->name) && take_row(&page, 1500)) {
+        if (asked_for(session, query->name) && cpni_mpage_take(&page, 1500)) {
             fill_session(core, session, &msg.reply.sessions[page.count - 1]);
         }
     }
     msg.reply.sessions_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
 
 /* ---- lanes and points of one ---- */
@@ -203,33 +156,33 @@ static void fill_lane(struct cpni_master_core *core, const struct cpni_mlane *la
 void cpni_mquery_lanes(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
     const struct cpni_msession *session = one(core, conn, query);
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.lanes = session != NULL ? room(core, page.limit, sizeof *msg.reply.lanes) : NULL;
+    msg.reply.lanes = session != NULL ? cpni_mpage_room(core, page.limit, sizeof *msg.reply.lanes) : NULL;
     if (msg.reply.lanes == NULL) {
         return;
     }
     for (uint32_t i = 0; i < session->lane_count; i++) {
-        if (take_row(&page, 1000)) {
+        if (cpni_mpage_take(&page, 1000)) {
             fill_lane(core, &session->lanes[i], &msg.reply.lanes[page.count - 1]);
         }
     }
     msg.reply.lanes_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
 
 void cpni_mquery_points(struct cpni_master_core *core, struct cpni_mconn *conn, const struct cpni_msg_query *query)
 {
     const struct cpni_msession *session = one(core, conn, query);
-    struct page page = page_of(query);
+    struct cpni_mpage page = cpni_mpage_of(query);
     struct cpni_msg msg = { 0 };
-    msg.reply.points = session != NULL ? room(core, page.limit, sizeof *msg.reply.points) : NULL;
+    msg.reply.points = session != NULL ? cpni_mpage_room(core, page.limit, sizeof *msg.reply.points) : NULL;
     if (msg.reply.points == NULL) {
         return;
     }
     const struct cpni_mpoint *point;
     for (point = session->points; point != NULL; point = point->hh.next) {
-        if (!take_row(&page, 200)) {
+        if (!cpni_mpage_take(&page, 200)) {
             continue;
         }
         const struct cpni_command_session_point *p = &point->point;
@@ -239,5 +192,5 @@ void cpni_mquery_points(struct cpni_master_core *core, struct cpni_mconn *conn, 
             .at_ms = p->at_us > 0 ? (uint64_t)p->at_us / 1000 : 0 };
     }
     msg.reply.points_count = page.count;
-    reply(core, conn, &msg, query, &page);
+    cpni_mpage_reply(core, conn, &msg, query, &page);
 }
