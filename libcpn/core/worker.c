@@ -135,7 +135,7 @@ int cpni_worker_core_new(const struct cpni_worker_config *config, const struct c
     core->surplus = CPNI_NODE_SURPLUS_TASKS;
     core->call_us = CPNI_NODE_AHEAD_US;
     core->bulk_life = 1;
-    core->overdue_us = INT64_MAX;
+    core->overdue_us = core->retry_us = INT64_MAX;
     cpni_uplink_init(&core->uplink, &config->boot, inventory, load, core);
     core->uplink.kind = CPNI_KIND_WORKER;
     int rc = copy_config(core);
@@ -411,6 +411,7 @@ int cpni_worker_core_step(struct cpni_worker_core *core, const struct cpni_event
     handle(core, event, actions);
     cpni_transfer_tick(core->transfer, now, actions);
     outcomes(core, actions);
+    cpni_worker_retry_models(core, actions);
     cpni_worker_drop_strays(core, actions);
     cpni_worker_overdue(core, actions);
     cpni_worker_timeouts(core, actions);
@@ -439,5 +440,6 @@ int64_t cpni_worker_core_deadline(const struct cpni_worker_core *core)
     at_us = transfer_us < at_us ? transfer_us : at_us;
     at_us = core->progress_us < at_us ? core->progress_us : at_us;
     at_us = core->overdue_us < at_us ? core->overdue_us : at_us;
+    at_us = core->retry_us < at_us ? core->retry_us : at_us;
     return first != NULL && first->at_us < at_us ? first->at_us : at_us;
 }

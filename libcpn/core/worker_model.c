@@ -330,6 +330,28 @@ void cpni_worker_prepare(struct cpni_worker_core *core, const struct cpni_msg_pr
     }
 }
 
+/* Somebody may have made room on the disk since; whatever else a model failed of stays as it is. */
+void cpni_worker_retry_models(struct cpni_worker_core *core, struct cpni_actions *actions)
+{
+    if (core->now.mono_us < core->retry_us) {
+        return;
+    }
+    core->retry_us = INT64_MAX;
+    struct cpni_model *model, *after;
+    HASH_ITER(hh, core->models, model, after) {
+        if (model->retry_us != 0 && model->retry_us <= core->now.mono_us) {
+            model->retry_us = 0;
+            model->state = CPNI_HELD_FETCHING;
+            model->waiting = true;
+            model->text[0] = 0;
+            memset(model->here, 0, model->manifest.file_count * sizeof *model->here);
+        } else if (model->retry_us != 0) {
+            core->retry_us = model->retry_us < core->retry_us ? model->retry_us : core->retry_us;
+        }
+    }
+    begin_next(core, actions);
+}
+
 void cpni_worker_model_file(struct cpni_worker_core *core, const struct cpni_transfer_outcome *outcome, struct cpni_actions *actions)
 {
     uint64_t serial = (outcome->ticket & ~CPNI_FETCH_KIND) >> CPNI_FETCH_FILES_SHIFT;
@@ -348,6 +370,10 @@ void cpni_worker_model_file(struct cpni_worker_core *core, const struct cpni_tra
         const struct cpni_manifest_file *file = &model->manifest.files[index];
         snprintf(text, sizeof text, "file %.*s: %.120s", (int)file->name.size, file->name.text, outcome->text);
         fail(core, model, CPNI_HELD_FAILED, text, actions);
+        if (outcome->code == CPN_ENOSPC) {
+            model->retry_us = core->now.mono_us + (int64_t)CPNI_MODEL_RETRY_MS * 1000;
+            core->retry_us = model->retry_us < core->retry_us ? model->retry_us : core->retry_us;
+        }
         begin_next(core, actions);
         return;
     }

@@ -92,7 +92,8 @@ struct cpni_model {
     uint32_t missing;              /* files not yet here */
     int64_t told_us;               /* last progress report */
     uint64_t told_done;
-    bool untold; /* its state changed while nobody could be told */
+    bool untold;      /* its state changed while nobody could be told */
+    int64_t retry_us; /* FAILED for want of disk space: when it is tried again; 0: never */
 };
 
 struct cpni_worker_core {
@@ -120,6 +121,7 @@ struct cpni_worker_core {
     struct cpni_event_load load;
     struct cpni_train_session *sessions; /* that this node is locked to, in the order in which they came */
     struct cpni_vector_in pieces;        /* on the bulk connection */
+    int64_t retry_us;                    /* when the first of the models that failed is tried again; INT64_MAX: never */
     int64_t overdue_us;                  /* when a TRAIN has waited for its LANE for too long; INT64_MAX: none waits */
     uint64_t bulk_life;                  /* 1 and up: grows when it breaks */
     struct cpni_train_checkpoint *strays; /* stored for lanes that were gone by then */
@@ -192,6 +194,7 @@ bool cpni_worker_checkpoint(struct cpni_worker_core *core, const struct cpni_eve
 void cpni_worker_stray(struct cpni_worker_core *core, const struct cpni_event_disk *event, struct cpni_actions *actions);
 void cpni_worker_drop_strays(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_taken(struct cpni_worker_core *core, const struct cpn_hash *root, struct cpni_actions *actions); /* RECEIVED */
+void cpni_worker_retry_models(struct cpni_worker_core *core, struct cpni_actions *actions);
 void cpni_worker_overdue(struct cpni_worker_core *core, struct cpni_actions *actions);
 int cpni_worker_list_sessions(struct cpni_worker_core *core, struct cpni_rec_TEXT **out, uint32_t *out_count, struct cpni_actions *actions);
 const char *cpni_worker_check_sessions(const struct cpni_worker_core *core);

@@ -73,6 +73,7 @@
 #define CPNI_NODE_AHEAD_US 500      /* and the work that they are at most: it cannot be handed back */
 #define CPNI_NODE_ATTEMPTS_MAX 4096 /* attempts on a node, results that wait for their ACK included */
 #define CPNI_NODE_MODELS_MAX 256    /* models on a node */
+#define CPNI_MODEL_RETRY_MS 60000   /* a model for which the node's disk had no room is fetched again so much later */
 #define CPNI_NODE_PREPARES_MAX 4    /* models being fetched or loaded at a time: the others wait their turn */
 #define CPNI_NODE_PROGRESS_MS 1000  /* between two progress reports of a model */
 #define CPNI_NODE_BYTES_MAX (128ull * 1024 * 1024) /* input bytes that a node holds */

@@ -32,7 +32,7 @@ int cpni_blobs_fail(struct cpni_blobs *blobs, int code, const char *format, ...)
 int cpni_blobs_fail_file(struct cpni_blobs *blobs, int code, const char *path)
 {
     const char *why = code == CPN_ECORRUPT && errno == 0 ? "shorter than expected" : strerror(errno);
-    return cpni_blobs_fail(blobs, code, "%s/%s: %s", blobs->path, path, why);
+    return cpni_blobs_fail(blobs, code, "%s: %s/%s", why, blobs->path, path); /* the path may be cut on its way to a person */
 }
 
 int cpni_blobs_fail_memory(struct cpni_blobs *blobs)

@@ -238,6 +238,28 @@ static void a_file_that_cannot_be_had_fails(void **state)
     assert_memory_equal(model->text.text, "file labels.txt: ", 17);
 }
 
+static void a_full_disk_is_tried_again_later(void **state)
+{
+    struct rig *rig = *state;
+    struct cpni_msg beat = { .type = CPNI_MSG_BEAT };
+    rig->s.disk.fail = CPN_ENOSPC;
+    prepare(rig, 1, 0);
+    assert_false(until_loading(rig));
+    rig->s.disk.fail = 0;
+    for (int second = 0; second < CPNI_MODEL_RETRY_MS / 1000 - 1; second++) {
+        rig->s.now.mono_us += 1000000;
+        steps_msg(&rig->s, &beat);
+        assert_null(held(rig));
+    }
+    assert_true(cpni_worker_core_deadline(rig->s.core) <= rig->s.now.mono_us + 1000000);
+    rig->s.now.mono_us += 1000000;
+    steps_msg(&rig->s, &beat);
+    assert_int_equal(held(rig)->state, CPNI_HELD_FETCHING);
+    assert_true(until_loading(rig));
+    loaded(rig, 1, 0);
+    assert_int_equal(held(rig)->state, CPNI_HELD_READY);
+}
+
 static void a_model_that_does_not_load_is_removed(void **state)
 {
     struct rig *rig = *state;
@@ -442,6 +464,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_wrong_signature_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(what_the_node_lacks_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_had_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_tried_again_later, setup, teardown),
         cmocka_unit_test_setup_teardown(a_model_that_does_not_load_is_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(discard_keeps_what_another_model_uses, setup, teardown),
         cmocka_unit_test_setup_teardown(discard_hands_back_what_waits_for_the_model, setup, teardown),
