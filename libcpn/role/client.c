@@ -6,7 +6,6 @@
 #include "role/client.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "base/alloc.h"
 #include "role/clock.h"
 #include "role/master.h"
+#include "role/spool.h"
 #include "role/version.h"
 #include "wire/reader.h"
 
@@ -133,14 +133,6 @@ int cpn_client_open(const struct cpn_client_options *given, struct cpn_client **
     return cpni_client_start(&setup, out, detail);
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 static void say_goodbye(struct cpn_client *client)
 {
     const struct cpni_event stop = { .type = CPNI_EV_STOP };
@@ -173,7 +165,7 @@ void cpn_client_close(struct cpn_client *client)
     }
     cpni_disk_close(&client->disk);
     if (client->spool[0] != 0) {
-        nftw(client->spool, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        cpni_spool_remove(client->spool);
     }
     cpni_client_core_free(client->core);
     cpni_actions_free(&client->actions);
@@ -189,8 +181,7 @@ int cpni_client_spool(struct cpn_client *client)
         return 0;
     }
     char detail[CPNI_BLOB_DETAIL] = "";
-    if (snprintf(client->spool, sizeof client->spool, "%s/cpn-spool-XXXXXX", client->spool_parent) >= (int)sizeof client->spool ||
-        mkdtemp(client->spool) == NULL) {
+    if (cpni_spool_make(client->spool_parent, client->spool) < 0) {
         client->spool[0] = 0;
         return cpni_client_fail(client, CPN_EIO, "cannot make a folder for files in passing in %s: %s", client->spool_parent, strerror(errno));
     }

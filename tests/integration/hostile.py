@@ -11,7 +11,7 @@ import subprocess
 from network import SLOWER, NetworkTest, main, wait_for
 
 FLOOD = os.environ["CPN_FLOOD"]
-MASTER_PEAK_KB = 1_000_000  # of the 4 GiB that come: as much as fits between two looks at the connections, a quarter of a second
+MASTER_PEAK_KB = 1_000_000  # of the 4 GiB that come: as much as comes in between two looks at the connections, a second
 
 
 def peak_kb(pid):
