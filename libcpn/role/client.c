@@ -133,16 +133,41 @@ int cpn_client_open(const struct cpn_client_options *given, struct cpn_client **
     return cpni_client_start(&setup, out, detail);
 }
 
+static void heed_end(void *arg, const struct cpni_event *event)
+{
+    bool *over = arg;
+    *over = *over || (event->type == CPNI_EV_DISCONNECTED && event->lost.conn == CPNI_CONN_CONTROL);
+}
+
+/* The master closes the connection when it has the BYE. To be read until then: a socket that is closed with results unread takes what was
+ * sent last along (TCP answers with a reset), and without the BYE our tasks would be kept for the time that a client may be away. */
+static void await_end(struct cpn_client *client)
+{
+    bool over = false;
+    struct cpni_now now = cpni_clock_now();
+    int64_t until_us = now.mono_us + (int64_t)CPNI_ZMTP_LINGER_MS * 1000;
+    while (!over && now.mono_us < until_us && cpni_loop_wait(client->loop, (int)((until_us - now.mono_us) / 1000) + 1) != CPN_EINTR) {
+        now = cpni_clock_now();
+        cpni_peer_pump(client->peer, &now, heed_end, &over);
+        cpni_peer_flush(client->peer);
+    }
+}
+
 static void say_goodbye(struct cpn_client *client)
 {
     const struct cpni_event stop = { .type = CPNI_EV_STOP };
+    bool said = false;
     if (cpni_client_step(client, &stop) == 0) {
         for (size_t i = 0; i < client->actions.count; i++) {
             if (client->actions.list[i].type == CPNI_ACT_SEND) {
                 cpni_peer_carry(client->peer, &client->actions.list[i]);
+                said = said || client->actions.list[i].send.msg.type == CPNI_MSG_BYE;
             }
         }
         cpni_peer_flush(client->peer);
+    }
+    if (said && client->master == NULL) { /* a master in this process loses nothing, and may be run by this thread */
+        await_end(client);
     }
 }
 
