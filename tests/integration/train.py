@@ -14,8 +14,8 @@ from network import NetworkTest, SLOWER, main, runners, wait_for
 
 CLASSES = ("red", "green", "blue")
 OVER = ("completed", "failed", "stopped")
-# Long enough to be disturbed in the middle: some seconds in some hundred rounds.
-LONG = ("--set", "hidden=128:64,batch=8,epochs=120,lr=1e-3", "--local-steps", "40", "--checkpoint", "5")
+# Long enough to be disturbed in the middle: a second or two in some hundred rounds.
+LONG = ("--set", "hidden=128:64,batch=4,epochs=120,lr=1e-3", "--local-steps", "80", "--checkpoint", "5")
 SHORT = ("--set", "hidden=16,batch=16,epochs=5,lr=1e-2", "--local-steps", "10")
 
 
@@ -373,12 +373,12 @@ class FaultsOfModes(TrainTest):
         self.check_good(report, 120)
 
     def test_sweep(self):
-        report = self.disturb("--set", "hidden=256:128,batch=4,epochs=30", "--peer", "lr=1e-3", "--peer", "lr=1e-4", "--peer",
+        report = self.disturb("--set", "hidden=256:256,batch=4,epochs=30", "--peer", "lr=1e-3", "--peer", "lr=1e-4", "--peer",
                               "lr=1e-5", "--peer", "lr=1e-3,seed=2")
         self.check_good(report, 30, lanes=(0, 1, 2, 3))
 
     def test_halving(self):
-        report = self.disturb("--set", "hidden=256:128,batch=4,epochs=32", "--sweep", "lr=1e-3,1e-4", "--sweep", "seed=1,2",
+        report = self.disturb("--set", "hidden=512:256,batch=4,epochs=32", "--sweep", "lr=1e-3,1e-4", "--sweep", "seed=1,2",
                               "--halving")
         self.check_good(report, 32, lanes=(report["session"]["best"],))
 
