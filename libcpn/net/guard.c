@@ -101,21 +101,21 @@ static void read_events(struct cpni_guard *guard)
     }
 }
 
-/* The connection of a descriptor, NULL when there is none. */
+/* The connection of a descriptor as far as the events were read, NULL when there is none. */
 static struct connection *find(struct cpni_guard *guard, int fd)
 {
-    for (int attempt = 0; attempt < 2 && fd >= 0; attempt++) {
-        if ((size_t)fd < guard->count && guard->connections[fd].open) {
-            return &guard->connections[fd];
-        }
-        read_events(guard); /* a message may overtake the news of its connection */
-    }
-    return NULL;
+    return fd >= 0 && (size_t)fd < guard->count && guard->connections[fd].open ? &guard->connections[fd] : NULL;
 }
 
 void cpni_guard_message(struct cpni_guard *guard, int fd, uint64_t conn)
 {
     struct connection *connection = find(guard, fd);
+    if (connection == NULL || connection->conn != conn) {
+        /* The first message of a connection. The news of it, and of the end of the one that had its descriptor, may still be
+         * unread: the number would be noted with the old one and be forgotten when the news is read. */
+        read_events(guard);
+        connection = find(guard, fd);
+    }
     if (connection == NULL) {
         return;
     }
@@ -211,6 +211,7 @@ int cpni_guard_cut(struct cpni_guard *guard, uint64_t conn)
 
 void cpni_guard_cut_fd(struct cpni_guard *guard, int fd)
 {
+    read_events(guard);
     struct connection *connection = find(guard, fd);
     if (connection != NULL) {
         cut(connection, fd);

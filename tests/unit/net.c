@@ -121,6 +121,19 @@ static void local_peers_have_no_key_and_are_told_apart(void **state)
     net_close(&net);
 }
 
+/* Wait until the router has noticed that a peer closed. */
+static void expect_gone(struct net *net, uint64_t conn)
+{
+    struct cpni_bytes *frame = cpni_bytes_copy("late", 4);
+    const int64_t deadline = now_ms() + PATIENCE_MS;
+    int rc;
+    while ((rc = cpni_router_send(net->router, conn, &frame, 1)) != CPN_EUNREACHABLE && now_ms() < deadline) {
+        net_step(net, 10);
+    }
+    assert_int_equal(rc, CPN_EUNREACHABLE);
+    cpni_bytes_unref(frame);
+}
+
 static void vanished_connection_is_unreachable(void **state)
 {
     (void)state;
@@ -135,13 +148,8 @@ static void vanished_connection_is_unreachable(void **state)
     cpni_packet_clear(&packet);
     cpni_dealer_close(dealer);
 
+    expect_gone(&net, conn);
     struct cpni_bytes *frame = cpni_bytes_copy("late", 4);
-    const int64_t deadline = now_ms() + PATIENCE_MS;
-    int rc;
-    while ((rc = cpni_router_send(net.router, conn, &frame, 1)) != CPN_EUNREACHABLE && now_ms() < deadline) {
-        net_step(&net, 10);
-    }
-    assert_int_equal(rc, CPN_EUNREACHABLE);
     assert_int_equal(cpni_router_send(net.router, 0, &frame, 1), CPN_EUNREACHABLE);
     assert_int_equal(cpni_router_send(net.router, conn + 1, &frame, 1), CPN_EUNREACHABLE);
     cpni_bytes_unref(frame);
@@ -225,6 +233,37 @@ static void endless_message_is_cut(void **state)
     assert_int_equal(cpni_dealer_event(honest), CPNI_DEALER_NOTHING);
     cpni_dealer_close(honest);
     zmq_ctx_term(zmq);
+    net_close(&net);
+}
+
+/* The guard learns late that a peer closed: the next one, which has the same descriptor, was taken for it, and could not be cut. */
+static void the_next_connection_with_a_descriptor_is_cut(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct cpni_packet packet = { 0 };
+    uint64_t conns[2];
+    int descriptors[2];
+    struct cpni_dealer *dealer = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        dealer = net_dealer(&net, true, NULL);
+        net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+        net_send_text(dealer, "hello");
+        net_router_recv(&net, &packet);
+        conns[i] = packet.conn;
+        descriptors[i] = packet.source_fd;
+        cpni_packet_clear(&packet);
+        if (i == 0) {
+            cpni_dealer_close(dealer);
+            expect_gone(&net, conns[0]);
+        }
+    }
+    assert_int_equal(descriptors[0], descriptors[1]);
+    assert_int_equal(cpni_router_cut(net.router, conns[0]), CPN_ENOTFOUND);
+    assert_int_equal(cpni_router_cut(net.router, conns[1]), 0);
+    net_expect(&net, dealer, CPNI_DEALER_DISCONNECTED);
+    cpni_dealer_close(dealer);
     net_close(&net);
 }
 
@@ -527,6 +566,7 @@ int main(void)
         cmocka_unit_test(vanished_connection_is_unreachable),
         cmocka_unit_test(peers_return_under_new_connections_after_a_restart),
         cmocka_unit_test(endless_message_is_cut),
+        cmocka_unit_test(the_next_connection_with_a_descriptor_is_cut),
         cmocka_unit_test(too_many_frames_are_flagged_and_the_next_message_is_whole),
         cmocka_unit_test(too_large_a_frame_is_refused),
         cmocka_unit_test(full_queue_says_so_and_loses_nothing),
