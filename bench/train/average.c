@@ -3,8 +3,8 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* bench-average TRAIN TEST PEERS EPOCHS: what averaging costs in accuracy and saves in bytes. Trains alone, then on
- * shards with the weights averaged every H steps, as float32 and as int8 deltas with error feedback; all peers in this
- * process, one after the other, through the plug-in's entries and the exact sums that a session uses. With peers there
+ * shards with the weights averaged every H steps, as float32 and as int8 changes both ways, as a session's; all peers in
+ * this process, one after the other, through the plug-in's entries and the exact sums that a session uses. With peers there
  * are fewer updates, of more rows each; the last lines make up for that with a learning rate times the root of the
  * number of peers. */
 #include <fcntl.h>
@@ -88,13 +88,20 @@ static void through_delta8(const struct bench *b, float *local, float *residual)
     }
     check(cpni_delta8_encode(local, b->weights, residual, b->bytes), "encode");
     check(cpni_delta8_decode(b->bytes, cpni_delta8_size(b->weights), b->weights, local), "decode");
-    for (size_t i = 0; i < b->weights; i++) {
-        local[i] += b->global[i];
+}
+
+/* The weights, or what all have changed them by, likewise. */
+static void conclude(const struct bench *b, const struct cpni_exactsum *sum, int small, uint64_t round)
+{
+    check(cpni_exactsum_mean(sum, small ? b->local : b->global), "mean");
+    if (small) {
+        check(cpni_delta8_dither(b->local, b->weights, b->seed ^ round << 32, b->bytes), "dither");
+        check(cpni_delta8_add(b->bytes, cpni_delta8_size(b->weights), b->weights, b->global), "add");
     }
 }
 
-static void round_of(
-    const struct bench *b, struct peer *peers, uint32_t count, uint64_t steps, int small, struct cpni_exactsum *sum)
+static void round_of(const struct bench *b, struct peer *peers, uint32_t count, uint64_t steps, int small,
+    struct cpni_exactsum *sum, uint64_t round)
 {
     char detail[CPN_TRAINER_DETAIL] = "";
     struct cpn_trainer_result result;
@@ -108,7 +115,7 @@ static void round_of(
         }
         check(cpni_exactsum_add(sum, b->local, result.samples), "sum");
     }
-    check(cpni_exactsum_mean(sum, b->global), "mean");
+    conclude(b, sum, small, round);
 }
 
 static void average(const struct bench *b, uint32_t count, uint64_t epochs, uint64_t steps, int small)
@@ -123,7 +130,7 @@ static void average(const struct bench *b, uint32_t count, uint64_t epochs, uint
     }
     check(cpn_trainer_v1.get_weights(peers[0].trainer, b->global), "weights");
     for (uint64_t done = 0; done < all; done += steps, rounds++) {
-        round_of(b, peers, count, all - done < steps ? all - done : steps, small, &sum);
+        round_of(b, peers, count, all - done < steps ? all - done : steps, small, &sum, rounds + 1);
     }
     check(cpn_trainer_v1.set_weights(peers[0].trainer, b->global, detail), detail);
     size_t up = small ? cpni_delta8_size(b->weights) : b->weights * sizeof(float);

@@ -80,7 +80,7 @@ struct cpn_session_options {
     uint32_t local_steps;  /* average: steps between two averages; sync: between two checkpoints. 0: 200, or an epoch's if it has fewer */
     uint32_t checkpoint;   /* average: rounds between two checkpoints (0: 10) */
     uint32_t quorum;       /* average: updates that end a round; the others are cut a while later (0: all) */
-    bool int8;             /* average: the peers send changes of a byte each */
+    bool int8;             /* average: changes of a byte each go both ways */
     double validation;     /* share of the rows that is not learned from, 0 to 0.9; below 0: none; 0: the default, 0.1 */
     uint64_t split_seed;   /* of the division into learning and validation; 0: 1 */
     /* Bytes converted or sent of all; not 0 gives up (CPN_ECANCELLED). stage: "read", "send". May be NULL. */

@@ -215,7 +215,8 @@ int cpni_lane_bind(struct cpni_lane *lane, uint64_t train_rows, const void *stat
     int rc = divide(lane, train_rows, detail);
     if (rc == 0 && lane->is.int8) {
         lane->residual = cpni_calloc(lane->info.weights, sizeof *lane->residual);
-        rc = lane->residual == NULL ? CPN_ENOMEM : 0;
+        lane->given = cpni_calloc(lane->info.weights, sizeof *lane->given);
+        rc = lane->residual == NULL || lane->given == NULL ? CPN_ENOMEM : 0;
     }
     if (rc == 0 && state != NULL) { /* before the rows: then the epoch of the state goes on */
         rc = restore(lane, state, state_size, detail);
@@ -355,7 +356,7 @@ static int answer_vector(struct cpni_lane *lane, bool change, struct cpni_traine
     answer->vector_bytes = weights * sizeof(float);
     if (rc == 0 && change) {
         for (uint64_t i = 0; i < weights; i++) {
-            lane->in[i] = lane->out[i] - lane->in[i];
+            lane->in[i] = lane->out[i] - lane->given[i];
         }
         rc = cpni_delta8_encode(lane->in, weights, lane->residual, (uint8_t *)lane->out);
         if (rc < 0) {
@@ -369,11 +370,30 @@ static int answer_vector(struct cpni_lane *lane, bool change, struct cpni_traine
     return rc;
 }
 
+/* The weights to begin from are in `in`, or what those of the round before have changed by. */
+static int take_weights(struct cpni_lane *lane, const struct cpni_trainer_round *round, char *detail)
+{
+    if (!lane->is.int8) {
+        return lane->plugin->set_weights(lane->trainer, lane->in, detail);
+    }
+    int rc = 0;
+    if (round->encoding == 0) {
+        memcpy(lane->given, lane->in, lane->info.weights * sizeof *lane->given);
+    } else if (lane->given_round == 0 || lane->given_round + 1 != round->round) {
+        snprintf(detail, CPN_TRAINER_DETAIL, "the weights to begin from are a change of others than the lane has");
+        rc = CPN_ESTATE;
+    } else {
+        rc = cpni_delta8_add((const uint8_t *)lane->in, cpni_delta8_size(lane->info.weights), lane->info.weights, lane->given);
+    }
+    lane->given_round = rc == 0 ? round->round : 0;
+    return rc < 0 ? rc : lane->plugin->set_weights(lane->trainer, lane->given, detail);
+}
+
 int cpni_lane_round(struct cpni_lane *lane, const struct cpni_trainer_round *round, struct cpni_trainer_answer *answer)
 {
     struct cpn_trainer_result sum = { 0 };
     int64_t from_us = cpni_now_us();
-    int rc = round->has_vector ? lane->plugin->set_weights(lane->trainer, lane->in, answer->detail) : 0;
+    int rc = round->has_vector ? take_weights(lane, round, answer->detail) : 0;
     if (rc == 0 && round->evaluate && !round->evaluate_after) {
         rc = evaluate(lane, answer);
     }

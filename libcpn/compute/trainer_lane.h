@@ -25,6 +25,8 @@ struct cpni_lane {
     uint8_t *checkpoint;
     uint64_t checkpoint_bytes;
     float *residual; /* int8: what rounding took away so far */
+    float *given; /* int8: the weights that the last round with any began from */
+    uint64_t given_round; /* that round; 0: none in this process */
 
     uint64_t round, position; /* rounds completed; steps done in all */
     struct cpn_trainer_result epoch; /* since the epoch began */

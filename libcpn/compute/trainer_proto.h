@@ -64,6 +64,7 @@ struct cpni_trainer_round {
     uint32_t version, type;
     uint64_t round, steps;
     uint32_t has_vector; /* `in` holds the weights to begin from */
+    uint32_t encoding; /* 1: or what they changed by (core/delta8.h) since those that the round before began from */
     uint32_t evaluate, evaluate_after, state, exchange, replay;
 };
 

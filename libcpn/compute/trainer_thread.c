@@ -21,6 +21,7 @@
 #include <cpn/error.h>
 
 #include "base/alloc.h"
+#include "core/delta8.h"
 
 /* ---- posting ---- */
 
@@ -200,7 +201,7 @@ static int open_lane(struct cpni_trainer_thread *lane, struct cpni_trained *out)
 
 static int read_vector(struct cpni_trainer_thread *lane, const struct cpni_round_job *job, struct cpni_trained *out)
 {
-    const uint64_t size = lane->weights * sizeof(float);
+    const uint64_t size = job->encoding != 0 ? cpni_delta8_size(lane->weights) : lane->weights * sizeof(float);
     uint8_t *in = lane->map + lane->region.in_at;
     if ((job->vector != NULL ? job->vector->size : job->vector_size) != size) {
         return explain(out, CPN_EBADINPUT, "the weights to begin from are not of this model's size");
@@ -348,6 +349,7 @@ static int do_round(struct cpni_trainer_thread *lane, struct cpni_round_job *job
         .round = job->round,
         .steps = job->steps,
         .has_vector = job->vector != NULL || job->vector_fd >= 0,
+        .encoding = job->encoding,
         .evaluate = job->evaluate,
         .evaluate_after = job->evaluate_after,
         .state = job->state,

@@ -47,6 +47,7 @@ struct cpni_lane_job {
 struct cpni_round_job {
     uint64_t round, steps;
     struct cpni_bytes *vector; /* weights to begin from, referenced; NULL: see vector_fd */
+    uint32_t encoding; /* 1: `vector` is what they changed by (core/delta8.h) since those of the round before */
     int vector_fd; /* -1: the lane's own weights */
     uint64_t vector_size;
     bool evaluate, evaluate_after, state, exchange, replay; /* as in core/action.h */

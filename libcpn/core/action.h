@@ -94,6 +94,7 @@ struct cpni_act_trainer {
     struct cpn_hash state_root;           /* OPEN: a blob here; zero: fresh */
     uint64_t round, steps;                /* ROUND */
     struct cpni_bytes *vector;            /* ROUND: weights to begin from; APPLY: the gradient; NULL: none, and then */
+    uint32_t encoding;                    /* ROUND: 1: `vector` is their int8 change since those of the round before */
     struct cpn_hash vector_root;          /* ROUND: a blob here; zero: the lane's own weights */
     bool evaluate, evaluate_after, state, exchange, replay; /* ROUND; replay: nothing but the end of it is wanted */
 };

@@ -12,6 +12,7 @@
 #include <cpn/error.h>
 
 #include "base/alloc.h"
+#include "core/wide.h"
 
 _Static_assert(FLT_EVAL_METHOD == 0, "rounding needs float and double to be what they say");
 
@@ -57,14 +58,21 @@ void cpni_exactsum_free(struct cpni_exactsum *sum)
     *sum = (struct cpni_exactsum){ 0 };
 }
 
-static bool all_within(const float *values, size_t count, double limit)
+static CPNI_WIDE bool all_within(const float *values, size_t count, double limit)
 {
-    bool within = true;
+    int32_t largest = 0;
     for (size_t i = 0; i < count; i++) {
-        double value = (double)values[i];
-        within &= value <= limit && value >= -limit; /* false for a NaN */
+        largest = cpni_larger(largest, values[i]);
     }
-    return within;
+    return (double)cpni_largest(largest) <= limit; /* false for a NaN */
+}
+
+static CPNI_WIDE void add(const struct cpni_exactsum *sum, const float *values, double scale, uint64_t weight)
+{
+    for (size_t i = 0; i < sum->count; i++) {
+        double quanta = (double)values[i] * scale; /* exact: a power of two */
+        sum->sums[i] += (int64_t)((quanta + ROUND_MAGIC) - ROUND_MAGIC) * (int64_t)weight;
+    }
 }
 
 int cpni_exactsum_add(struct cpni_exactsum *sum, const float *values, uint64_t weight)
@@ -80,12 +88,24 @@ int cpni_exactsum_add(struct cpni_exactsum *sum, const float *values, uint64_t w
     if (!all_within(values, sum->count, ((double)sum->limit - 1.0) / scale)) {
         return CPN_EBADINPUT;
     }
-    for (size_t i = 0; i < sum->count; i++) {
-        double quanta = (double)values[i] * scale; /* exact: a power of two */
-        sum->sums[i] += (int64_t)((quanta + ROUND_MAGIC) - ROUND_MAGIC) * (int64_t)weight;
-    }
+    add(sum, values, scale, weight);
     sum->weight += weight;
     return 0;
+}
+
+/* As a cast, rounded once; of two halves, both exact, because few processors convert several of 64 bits at a time. */
+static double to_double(int64_t value)
+{
+    const double high = (double)(int32_t)(value >> 32) * 4294967296.0;
+    const double low = (double)(int32_t)((uint32_t)value ^ 0x80000000u) + 2147483648.0;
+    return high + low;
+}
+
+static CPNI_WIDE void divide(const struct cpni_exactsum *sum, double divisor, float *mean)
+{
+    for (size_t i = 0; i < sum->count; i++) {
+        mean[i] = (float)(to_double(sum->sums[i]) / divisor);
+    }
 }
 
 int cpni_exactsum_mean(const struct cpni_exactsum *sum, float *mean)
@@ -93,9 +113,6 @@ int cpni_exactsum_mean(const struct cpni_exactsum *sum, float *mean)
     if (sum->weight == 0) {
         return CPN_ESTATE;
     }
-    double divisor = (double)sum->weight * power_of_two(sum->scale_bits); /* exact: weight < 2^53 */
-    for (size_t i = 0; i < sum->count; i++) {
-        mean[i] = (float)((double)sum->sums[i] / divisor);
-    }
+    divide(sum, (double)sum->weight * power_of_two(sum->scale_bits), mean); /* exact: weight < 2^53 */
     return 0;
 }

@@ -109,8 +109,9 @@ static void drop_work(struct cpni_master_core *core, struct cpni_msession *sessi
         cpni_mstored_drop(core, &session->history[i]);
     }
     cpni_bytes_unref(session->weights);
+    cpni_bytes_unref(session->change);
     cpni_bytes_unref(session->gradient);
-    session->weights = session->gradient = NULL;
+    session->weights = session->change = session->gradient = NULL;
     cpni_free(session->loading);
     session->loading = NULL;
     session->load_ticket = 0;

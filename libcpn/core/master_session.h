@@ -55,6 +55,8 @@ struct cpni_mlane {
     uint64_t training;   /* the round that was asked for and is not answered; 0: none */
     uint32_t laned_on;   /* number of the bulk connection on which LANE was sent */
     uint32_t trained_on; /* and of the bulk connection on which TRAIN was */
+    uint64_t given;      /* the last round whose TRAIN had weights, since LANE; 0: none */
+    uint32_t given_whole; /* how many of those were no change */
     int64_t heard_us;    /* when it was asked for the round, or last said something about it */
     uint32_t crashes;
     uint32_t avoid; /* number of the node on which it crashed last */
@@ -138,6 +140,7 @@ struct cpni_msession {
     uint64_t round_ticket;    /* of the commit under way */
     struct cpni_mstored history[CPNI_MSESSION_ROUNDS]; /* of round r at r % CPNI_MSESSION_ROUNDS */
     struct cpni_bytes *weights; /* after `round` rounds; NULL: fresh ones, or not yet read */
+    struct cpni_bytes *change;  /* int8: of the weights in the last round; NULL: none, or not of this term */
     uint64_t values;            /* how many; 0: not yet known */
     uint8_t *loading;           /* weights being read back */
     uint64_t loaded, load_ticket;
@@ -217,6 +220,7 @@ void cpni_mpeer_send_stop(struct cpni_master_core *core, struct cpni_mlink *link
 struct cpni_mtrain { /* what is asked of a lane */
     uint64_t round, steps;
     struct cpni_bytes *weights; /* NULL: its own */
+    struct cpni_bytes *change;  /* of the weights in the round before, for who has those; NULL: there is none */
     bool evaluate, state, exchange;
 };
 void cpni_mlane_give(struct cpni_mlane *lane, struct cpni_mpeer *peer);

@@ -3,10 +3,12 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /* Mode average: every lane trains on its shard for a round, the weights (or their changes) are averaged by samples, exactly, so that
- * neither order nor deaths change a bit of them; then the next round begins (DESIGN §9). The next round does not wait for the store, the
- * one after it does: a master's death repeats one round at most. With a quorum a round ends without the slowest. Must not know who the
- * lanes' peers are. */
+ * neither order nor deaths change a bit of them; then the next round begins (DESIGN §9). With int8 changes of a byte a value go both ways.
+ * The next round does not wait for the store, the one after it does: a master's death repeats one round at most. With a quorum a round
+ * ends without the slowest. Must not know who the lanes' peers are. */
 #include "core/master_session.h"
+
+#include <string.h>
 
 /* ---- figures ---- */
 
@@ -157,27 +159,61 @@ void cpni_msession_average_update(struct cpni_master_core *core, struct cpni_mla
 
 /* ---- the end of a round ---- */
 
+/* Owns what was allocated; NULL, and the step has failed, when it was not. */
+static struct cpni_bytes *owned(struct cpni_master_core *core, void *data, size_t size)
+{
+    struct cpni_bytes *bytes = data != NULL ? cpni_bytes_take(data, size) : NULL;
+    if (bytes == NULL) {
+        core->out->failed = true;
+        cpni_free(data);
+    }
+    return bytes;
+}
+
 struct cpni_bytes *cpni_msession_mean(struct cpni_master_core *core, const struct cpni_msession *session)
 {
-    size_t size = session->values * sizeof(float);
-    float *mean = cpni_malloc(size);
-    if (mean == NULL || cpni_exactsum_mean(&session->sum, mean) < 0) {
-        core->out->failed = core->out->failed || mean == NULL;
+    float *mean = cpni_malloc(session->values * sizeof *mean);
+    if (mean != NULL && cpni_exactsum_mean(&session->sum, mean) < 0) {
         cpni_free(mean);
         return NULL;
     }
-    if (session->sum_int8 && session->spec.mode == CPNI_MODE_AVERAGE) {
-        const float *before = (const float *)(const void *)session->weights->data;
-        for (uint64_t i = 0; i < session->values; i++) {
-            mean[i] = before[i] + mean[i];
-        }
+    return owned(core, mean, session->values * sizeof *mean);
+}
+
+/* int8: what goes out is a byte a value, too, so this is what the weights change by. By chance, not with a residual: that would have to
+ * outlive the master, as the weights do. */
+static struct cpni_bytes *encoded_change(struct cpni_master_core *core, const struct cpni_msession *session, const struct cpni_bytes *mean)
+{
+    const uint64_t seed = cpni_session_lane(&session->spec, 0)->seed ^ (session->round + 1) << 32;
+    uint8_t *change = cpni_malloc(cpni_delta8_size(session->values));
+    if (change != NULL) {
+        cpni_delta8_dither((const float *)(const void *)mean->data, session->values, seed, change); /* a mean is finite */
     }
-    struct cpni_bytes *bytes = cpni_bytes_take(mean, size);
-    if (bytes == NULL) {
-        core->out->failed = true;
-        cpni_free(mean);
+    return owned(core, change, cpni_delta8_size(session->values));
+}
+
+static struct cpni_bytes *changed_weights(struct cpni_master_core *core, const struct cpni_msession *session, const struct cpni_bytes *change)
+{
+    float *weights = cpni_malloc(session->weights->size);
+    if (weights != NULL) {
+        memcpy(weights, session->weights->data, session->weights->size);
+        cpni_delta8_add(change->data, change->size, session->values, weights);
     }
-    return bytes;
+    return owned(core, weights, session->weights->size);
+}
+
+/* What the round comes to: weights, and with int8 the change that leads to them. NULL: no memory. */
+static struct cpni_bytes *conclude(struct cpni_master_core *core, const struct cpni_msession *session, struct cpni_bytes **change)
+{
+    struct cpni_bytes *mean = cpni_msession_mean(core, session);
+    *change = NULL;
+    if (mean == NULL || !session->sum_int8) {
+        return mean;
+    }
+    *change = encoded_change(core, session, mean);
+    struct cpni_bytes *weights = *change != NULL ? changed_weights(core, session, *change) : NULL;
+    cpni_bytes_unref(mean);
+    return weights;
 }
 
 static void cut(struct cpni_master_core *core, struct cpni_msession *session)
@@ -206,16 +242,20 @@ struct cpni_mstored *cpni_mstored_place(struct cpni_master_core *core, struct cp
 
 static void end_round(struct cpni_master_core *core, struct cpni_msession *session)
 {
-    struct cpni_bytes *mean = cpni_msession_mean(core, session);
-    struct cpni_mstored *stored = mean != NULL ? cpni_mstored_place(core, session) : NULL;
+    struct cpni_bytes *change;
+    struct cpni_bytes *weights = conclude(core, session, &change);
+    struct cpni_mstored *stored = weights != NULL ? cpni_mstored_place(core, session) : NULL;
     if (stored == NULL) {
-        cpni_bytes_unref(mean);
+        cpni_bytes_unref(weights);
+        cpni_bytes_unref(change);
         return;
     }
     cut(core, session);
-    *stored = (struct cpni_mstored){ .round = session->round + 1, .data = cpni_bytes_ref(mean) };
+    *stored = (struct cpni_mstored){ .round = session->round + 1, .data = cpni_bytes_ref(weights) };
     cpni_bytes_unref(session->weights);
-    session->weights = mean;
+    cpni_bytes_unref(session->change);
+    session->weights = weights;
+    session->change = change;
     session->round++;
     session->answers = 0;
     session->cut_us = session->began_us = 0;
@@ -255,7 +295,7 @@ static bool awaits_checkpoint(const struct cpni_msession *session)
 
 static void train_lanes(struct cpni_master_core *core, struct cpni_msession *session)
 {
-    struct cpni_mtrain train = { .round = session->round + 1, .weights = session->weights };
+    struct cpni_mtrain train = { .round = session->round + 1, .weights = session->weights, .change = session->change };
     if (train.round > session->committed_round + 2 || awaits_checkpoint(session)) {
         return; /* a death now would repeat more than a round, or could not be made good */
     }
@@ -279,7 +319,8 @@ void cpni_msession_finish(struct cpni_master_core *core, struct cpni_msession *s
     bool evaluated = session->evaluated_last || session->spec.validation_ppm == 0;
     if (!evaluated && session->lanes[0].peer != NULL) {
         bool own = session->spec.mode == CPNI_MODE_SYNC; /* they are the common ones */
-        const struct cpni_mtrain train = { .round = session->rounds + 1, .weights = own ? NULL : session->weights, .evaluate = true };
+        const struct cpni_mtrain train = { .round = session->rounds + 1, .weights = own ? NULL : session->weights,
+                                           .change = session->change, .evaluate = true };
         cpni_mlane_train(core, &session->lanes[0], &train);
     } else if (evaluated && cpni_msession_saved(session)) {
         cpni_msession_end(core, session, CPNI_SESSION_COMPLETED, 0, "%llu rounds", (unsigned long long)session->rounds);

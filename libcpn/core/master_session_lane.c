@@ -172,10 +172,34 @@ bool cpni_mlane_told(struct cpni_master_core *core, struct cpni_mlane *lane)
     msg.lane.steps = cpni_session_round_steps(&session->spec, lane->number, session->train_rows, 1);
     cpni_mconn_send(core, bulk, &msg); /* where TRAIN goes: it must not overtake this */
     lane->laned_on = bulk->number;
+    lane->given = lane->given_whole = 0;
     return true;
 }
 
 /* ---- what it does next ---- */
+
+/* A change is of use to a lane that began the round before from the weights before. It may have done its first rounds on this connection
+ * for an earlier master, from weights that were not durable and are others now: it answers at most two rounds with what it has kept,
+ * so the third whole vector is one that it took for certain. */
+static struct cpni_bytes *vector_for(const struct cpni_mlane *lane, const struct cpni_mtrain *train)
+{
+    const bool knows = lane->given_whole > CPNI_LANE_UPDATES_KEPT && lane->given + 1 == train->round;
+    return knows && train->change != NULL ? train->change : train->weights;
+}
+
+static void give_vector(struct cpni_master_core *core, struct cpni_mconn *bulk, struct cpni_mlane *lane, const struct cpni_mtrain *train,
+                        struct cpni_msg_train *msg)
+{
+    struct cpni_bytes *vector = vector_for(lane, train);
+    if (vector == NULL) {
+        return;
+    }
+    msg->bytes = vector->size;
+    msg->encoding = vector == train->change;
+    cpni_mvector_send(core, bulk, lane, train->round, vector);
+    lane->given = train->round;
+    lane->given_whole += vector == train->weights;
+}
 
 void cpni_mlane_train(struct cpni_master_core *core, struct cpni_mlane *lane, const struct cpni_mtrain *train)
 {
@@ -190,15 +214,12 @@ void cpni_mlane_train(struct cpni_master_core *core, struct cpni_mlane *lane, co
     if (!cpni_mlane_told(core, lane)) {
         return;
     }
-    if (train->weights != NULL) {
-        cpni_mvector_send(core, bulk, lane, train->round, train->weights);
-    }
     struct cpni_msg msg = { .type = CPNI_MSG_TRAIN };
+    give_vector(core, bulk, lane, train, &msg.train);
     msg.train.session = lane->session->id;
     msg.train.lane = lane->number;
     msg.train.round = train->round;
     msg.train.steps = train->steps;
-    msg.train.bytes = train->weights != NULL ? train->weights->size : 0;
     msg.train.evaluate = train->evaluate;
     msg.train.state = train->state;
     msg.train.exchange = train->exchange;

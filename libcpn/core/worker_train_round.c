@@ -365,6 +365,7 @@ void cpni_train_begin(struct cpni_worker_core *core, struct cpni_train_lane *lan
     act->round = msg->round;
     act->steps = msg->steps;
     act->vector = cpni_bytes_ref(lane->due.weights);
+    act->encoding = msg->encoding;
     act->evaluate = msg->evaluate;
     act->evaluate_after = msg->evaluate && lane->session->spec.mode == CPNI_MODE_SWEEP;
     act->state = msg->state;
@@ -414,7 +415,7 @@ void cpni_worker_train(struct cpni_worker_core *core, const struct cpni_msg_trai
         actions->failed = true; /* the connections are made anew, and the master says it again */
         return;
     }
-    if (rc < 0 || msg->round == 0 || session == NULL || msg->lane >= cpni_session_lanes(&session->spec)) {
+    if (rc < 0 || msg->round == 0 || session == NULL || (msg->encoding != 0 && !session->spec.int8) || msg->lane >= cpni_session_lanes(&session->spec)) {
         turn_down(core, msg, session == NULL ? CPN_ENOTFOUND : CPN_EPROTO,
                   session == NULL ? "the node is not in this session" : "the weights are not those that TRAIN names", actions);
         cpni_bytes_unref(weights);

@@ -156,6 +156,7 @@
 #define CPNI_NODE_SESSIONS_MAX 4     /* that a node is in: one, and those whose STOP is still on its way */
 #define CPNI_LANE_CHECKPOINTS_MAX 4  /* states of a lane that wait on its node until the master took them */
 #define CPNI_LANE_PATIENCE_MS 5000   /* a TRAIN whose LANE does not come is turned down: longer than a connection is silent unnoticed */
+#define CPNI_LANE_UPDATES_KEPT 2     /* of a lane on its node: a new master may know neither */
 #define CPNI_LANE_EPOCHS_MAX 256     /* finished epochs of a lane that wait for the end of their round */
 #define CPNI_VECTOR_BYTES_MAX (1ull << 30) /* weights of the largest model (<cpn/trainer.h>) */
 #define CPNI_VECTOR_PIECE_BYTES (1024 * 1024)

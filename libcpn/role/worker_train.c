@@ -60,6 +60,7 @@ static int give_round(struct cpn_worker *worker, const struct cpni_act_trainer *
         .round = act->round,
         .steps = act->steps,
         .vector = act->vector,
+        .encoding = act->encoding,
         .vector_fd = fd,
         .vector_size = size,
         .evaluate = act->evaluate,

@@ -208,10 +208,16 @@ static void average(struct lesson *lesson, uint64_t round)
         cpni_exactsum_add(&lesson->sum, values, brain_samples(spec, i, lesson->train_rows, steps));
     }
     cpni_exactsum_mean(&lesson->sum, lesson->vector);
-    for (uint64_t i = 0; i < lesson->count; i++) {
-        lesson->common[i] = int8 ? lesson->common[i] + lesson->vector[i] : lesson->vector[i];
-    }
     cpni_exactsum_reset(&lesson->sum);
+    if (int8) {
+        size_t size = cpni_delta8_size(lesson->count);
+        uint8_t *change = sim_alloc(size);
+        cpni_delta8_dither(lesson->vector, lesson->count, cpni_session_lane(spec, 0)->seed ^ round << 32, change);
+        cpni_delta8_add(change, size, lesson->count, lesson->common);
+        free(change);
+    } else {
+        memcpy(lesson->common, lesson->vector, lesson->count * sizeof *lesson->common);
+    }
 }
 
 static void synchronous(struct lesson *lesson, uint64_t round)

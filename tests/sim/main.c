@@ -155,6 +155,7 @@ static bool run_seed(uint64_t seed, const struct options *options, const struct 
     sum->sessions += outcome.sessions;
     sum->rounds += outcome.rounds;
     sum->replays += outcome.replays;
+    sum->changes += outcome.changes;
     sum->end_us += outcome.end_us;
     sum->hash ^= outcome.hash;
     return true;
@@ -179,12 +180,11 @@ int main(int argc, char **argv)
             break;
         }
     }
-    printf("sim: seeds %llu..%llu: %llu failed, %llu steps, %llu packets, %llu runs, %llu results, %llu sessions completed, %llu rounds, %llu replayed, %.0f s of virtual time in %.1f s, "
+    printf("sim: seeds %llu..%llu: %llu failed, %llu steps, %llu packets, %llu runs, %llu results, %llu sessions completed, %llu rounds, %llu from a change, %llu replayed, %.0f s of virtual time in %.1f s, "
            "hash %016llx\n",
            (unsigned long long)range.first, (unsigned long long)range.last, (unsigned long long)failed, (unsigned long long)sum.steps,
            (unsigned long long)sum.packets, (unsigned long long)sum.runs, (unsigned long long)sum.delivered, (unsigned long long)sum.sessions,
-           (unsigned long long)sum.rounds, (unsigned long long)sum.replays,
-           (double)sum.end_us / 1e6,
+           (unsigned long long)sum.rounds, (unsigned long long)sum.changes, (unsigned long long)sum.replays, (double)sum.end_us / 1e6,
            (double)(clock() - began) / CLOCKS_PER_SEC, (unsigned long long)sum.hash);
     return failed != 0;
 }

@@ -431,7 +431,7 @@ struct sim {
     struct store *store;
     struct task *tasks;
     struct session *sessions; /* youngest first */
-    uint64_t sessions_completed, rounds, replays; /* rounds: done in earnest */
+    uint64_t sessions_completed, rounds, replays, changes; /* rounds: done in earnest; changes: begun from an int8 change */
     struct model models[MODELS_MAX];
     size_t model_count;
     struct timer fault;
@@ -449,7 +449,7 @@ struct sim {
 struct outcome {
     bool failed;
     char failure[512];
-    uint64_t hash, steps, packets, runs, delivered, sessions, rounds, replays;
+    uint64_t hash, steps, packets, runs, delivered, sessions, rounds, replays, changes;
     int64_t end_us;
 };
 void sim_run(uint64_t seed, const struct options *options, struct outcome *out);

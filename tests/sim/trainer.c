@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/delta8.h"
+
 struct trainer {
     struct trainer *previous, *next;
     uint64_t ticket;
@@ -263,15 +265,22 @@ static bool take_weights(struct proc *proc, struct trainer *trainer, const struc
     struct cpni_bytes *vector = act->vector != NULL ? cpni_bytes_ref(act->vector)
                               : is_zero(&act->vector_root) ? NULL : read_blob(proc, &act->vector_root, "weights");
     size_t size = trainer->brain.count * sizeof(float);
-    free(trainer->before);
-    trainer->before = NULL;
     if (vector == NULL) {
+        free(trainer->before);
+        trainer->before = NULL;
         return is_zero(&act->vector_root);
     }
-    bool fits = vector->size == size;
-    if (fits) {
+    bool fits;
+    if (act->encoding != 0) {
+        fits = trainer->before != NULL && trainer->rounds + 1 == act->round &&
+               cpni_delta8_add(vector->data, vector->size, trainer->brain.count, trainer->before) == 0;
+        proc->sim->changes += fits;
+    } else if ((fits = vector->size == size)) {
+        free(trainer->before);
         trainer->before = sim_alloc(size);
         memcpy(trainer->before, vector->data, size);
+    }
+    if (fits) {
         brain_set(&trainer->brain, trainer->before);
     }
     cpni_bytes_unref(vector);
@@ -292,7 +301,7 @@ static void begin_round(struct proc *proc, const struct cpni_act_trainer *act)
         return;
     }
     if (!take_weights(proc, trainer, act)) {
-        check_fail(sim, "%s trains lane %u from weights of another size, or none", proc->place->name, trainer->brain.lane);
+        check_fail(sim, "%s trains lane %u from weights of another size, from none, or from a change of others", proc->place->name, trainer->brain.lane);
         return;
     }
     trainer->busy = true;

@@ -261,7 +261,7 @@ void sim_run(uint64_t seed, const struct options *options, struct outcome *out)
     run(sim);
     *out = (struct outcome){ .failed = sim->failed, .hash = sim->hash, .steps = sim->steps, .packets = sim->packets, .runs = sim->runs,
                              .delivered = sim->delivered, .sessions = sim->sessions_completed,
-                             .rounds = sim->rounds, .replays = sim->replays, .end_us = sim->now_us };
+                             .rounds = sim->rounds, .replays = sim->replays, .changes = sim->changes, .end_us = sim->now_us };
     memcpy(out->failure, sim->failure, sizeof out->failure);
     unmake(sim);
     free(sim);

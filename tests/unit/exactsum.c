@@ -186,6 +186,100 @@ static void residual_lets_small_changes_through(void **state)
     assert_true(fabs(total - 0.0001 * ROUNDS) < 0.01);
 }
 
+/* And without a residual: what is a quarter of a step is one step each fourth time, whatever the seed; never is more than a step lost. */
+static void dither_lets_small_changes_through(void **state)
+{
+    (void)state;
+    enum { COUNT = 300, ROUNDS = 2000 };
+    static float delta[COUNT], total[COUNT];
+    uint8_t bytes[2 * COUNT], again[2 * COUNT];
+    const size_t size = cpni_delta8_size(COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        delta[i] = i % 256 == 0 ? 127.0f : (float)i / COUNT - 0.5f; /* a step is 1 */
+    }
+    unsigned different = 0;
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        assert_int_equal(cpni_delta8_dither(delta, COUNT, 7 ^ round << 32, bytes), 0);
+        assert_int_equal(cpni_delta8_dither(delta, COUNT, 7 ^ round << 32, again), 0);
+        assert_memory_equal(bytes, again, size);
+        assert_int_equal(cpni_delta8_dither(delta, COUNT, 8 ^ round << 32, again), 0);
+        different += memcmp(bytes, again, size) != 0;
+        float before[COUNT];
+        memcpy(before, total, sizeof before);
+        assert_int_equal(cpni_delta8_add(bytes, size, COUNT, total), 0);
+        for (size_t i = 0; i < COUNT; i++) {
+            assert_true(fabsf(total[i] - before[i] - delta[i]) <= 1.001f);
+        }
+    }
+    assert_int_equal(different, ROUNDS);
+    for (size_t i = 0; i < COUNT; i++) { /* five standard deviations of so many coins, each of them at most half a step */
+        assert_true(fabsf(total[i] / ROUNDS - delta[i]) < 5 * 0.5f / sqrtf(ROUNDS));
+    }
+    assert_true(total[0] == 127.0f * ROUNDS);
+}
+
+static void dither_of_extremes(void **state)
+{
+    (void)state;
+    float delta[4] = { 3e38f, -3e38f, 0, 1e-40f }, decoded[4];
+    uint8_t bytes[8];
+    assert_int_equal(cpni_delta8_dither(delta, 4, 1, bytes), 0);
+    assert_int_equal(cpni_delta8_decode(bytes, sizeof bytes, 4, decoded), 0);
+    assert_true(fabsf(decoded[0] / 3e38f - 1) < 1e-6f && decoded[1] == -decoded[0] && decoded[2] == 0 && decoded[3] <= 3e38f / 127);
+    float tiny[2] = { 1e-40f, -1e-40f };
+    assert_int_equal(cpni_delta8_dither(tiny, 2, 1, bytes), 0);
+    assert_int_equal(cpni_delta8_decode(bytes, 6, 2, decoded), 0);
+    assert_true(decoded[0] == 0 && decoded[1] == 0);
+    delta[1] = INFINITY;
+    assert_int_equal(cpni_delta8_dither(delta, 4, 1, bytes), CPN_EBADINPUT);
+    delta[1] = NAN;
+    assert_int_equal(cpni_delta8_dither(delta, 4, 1, bytes), CPN_EBADINPUT);
+}
+
+/* The same sources made for the oldest processor (see meson.build): what comes out is the same to the bit. */
+int narrow_delta8_encode(const float *delta, size_t count, float *residual, uint8_t *out);
+int narrow_delta8_dither(const float *delta, size_t count, uint64_t seed, uint8_t *out);
+int narrow_delta8_add(const uint8_t *data, size_t size, size_t count, float *values);
+int narrow_exactsum_add(struct cpni_exactsum *sum, const float *values, uint64_t weight);
+int narrow_exactsum_mean(const struct cpni_exactsum *sum, float *mean);
+
+static void every_processor_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static float delta[VALUES], residual[2][VALUES], values[2][VALUES];
+    static uint8_t bytes[2][2 * VALUES];
+    const size_t size = cpni_delta8_size(VALUES);
+    struct cpni_exactsum sums[2];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(cpni_exactsum_init(&sums[i], VALUES, 1 << 20, CPNI_EXACTSUM_WEIGHT_BITS), 0);
+    }
+    for (uint64_t round = 0; round < 200; round++) {
+        fill(delta, powf(10.0f, (float)(round % 9) - 6));
+        assert_int_equal(cpni_delta8_encode(delta, VALUES, residual[0], bytes[0]), 0);
+        assert_int_equal(narrow_delta8_encode(delta, VALUES, residual[1], bytes[1]), 0);
+        assert_memory_equal(bytes[0], bytes[1], size);
+        assert_memory_equal(residual[0], residual[1], sizeof residual[0]);
+        assert_int_equal(cpni_delta8_dither(delta, VALUES, round, bytes[0]), 0);
+        assert_int_equal(narrow_delta8_dither(delta, VALUES, round, bytes[1]), 0);
+        assert_memory_equal(bytes[0], bytes[1], size);
+        assert_int_equal(cpni_exactsum_add(&sums[0], delta, 1 + round * 49), 0);
+        assert_int_equal(narrow_exactsum_add(&sums[1], delta, 1 + round * 49), 0);
+        assert_int_equal(cpni_exactsum_mean(&sums[0], values[0]), 0);
+        assert_int_equal(narrow_exactsum_mean(&sums[1], values[1]), 0);
+        assert_memory_equal(values[0], values[1], sizeof values[0]);
+        for (size_t i = 0; i < VALUES; i++) { /* and what a cast would give, which rounds once */
+            const double mean = (double)sums[0].sums[i] / ((double)sums[0].weight * (double)(INT64_C(1) << CPNI_EXACTSUM_WEIGHT_BITS));
+            assert_true((float)mean == values[0][i]);
+        }
+        assert_int_equal(cpni_delta8_add(bytes[0], size, VALUES, values[0]), 0);
+        assert_int_equal(narrow_delta8_add(bytes[1], size, VALUES, values[1]), 0);
+        assert_memory_equal(values[0], values[1], sizeof values[0]);
+    }
+    for (int i = 0; i < 2; i++) {
+        cpni_exactsum_free(&sums[i]);
+    }
+}
+
 static void delta_refuses(void **state)
 {
     (void)state;
@@ -200,6 +294,7 @@ static void delta_refuses(void **state)
     assert_int_equal(cpni_delta8_decode(infinite, 7, 3, decoded), CPN_EPROTO);
     assert_int_equal(cpni_delta8_decode(negative, 7, 3, decoded), CPN_EPROTO);
     assert_int_equal(cpni_delta8_decode(bytes, 6, 3, decoded), CPN_EPROTO);
+    assert_int_equal(cpni_delta8_add(bytes, 6, 3, decoded), CPN_EPROTO);
     assert_true(decoded[0] == 9);
     assert_int_equal(cpni_delta8_size(0), 0);
     assert_int_equal(cpni_delta8_size(256), 260);
@@ -216,6 +311,9 @@ int main(void)
         cmocka_unit_test(largest_values_do_not_overflow),
         cmocka_unit_test(delta_keeps_its_bound),
         cmocka_unit_test(residual_lets_small_changes_through),
+        cmocka_unit_test(dither_lets_small_changes_through),
+        cmocka_unit_test(dither_of_extremes),
+        cmocka_unit_test(every_processor_gives_the_same_bits),
         cmocka_unit_test(delta_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -254,6 +254,35 @@ static void a_master_that_dies_repeats_a_round_at_most(void **state)
     }
 }
 
+/* int8 goes both ways. Three whole vectors first: a peer may answer two rounds with what it did for an earlier master. */
+static void changes_go_out_to_who_knows_the_rest(void **state)
+{
+    (void)state;
+    for (unsigned trouble = 0; trouble < 3; trouble++) {
+        struct network n;
+        network_open(&n, 3);
+        start(&n, "encoding int8\n" SPEC);
+        while (look(&n)->round < 6) {
+            train_on(&n, 1);
+            assert_true(n.t[0].trains > 4 || n.t[0].changes + n.t[1].changes == 0);
+        }
+        assert_true(n.t[0].changes >= 2 && n.t[1].changes >= 2);
+        const unsigned before = n.t[0].changes;
+        const struct cpn_id session = an_id(77);
+        if (trouble == 1) {
+            trainer_down(&n, 1); /* the other one goes on with changes, the new one begins with whole weights */
+        } else if (trouble == 2) {
+            master_dies(&n, &session); /* nobody knows what the new one knows */
+        }
+        train_on(&n, 1000);
+        assert_int_equal(look(&n)->state, CPNI_SESSION_COMPLETED);
+        assert_true(n.outcome[0] > expected(8, 0.5f) - 0.1f && n.outcome[0] < expected(8, 0.5f) + 0.1f);
+        assert_true(trouble == 2 ? n.t[0].changes <= before + 1 : n.t[0].changes > before);
+        assert_int_equal(n.t[2].changes, 0);
+        network_close(&n);
+    }
+}
+
 /* More rounds than a peer could replay are not begun while a checkpoint is on its way, however fast they are. */
 static void a_slow_checkpoint_is_waited_for(void **state)
 {
@@ -491,6 +520,7 @@ int main(void)
         cmocka_unit_test(divergence_ends_it_a_crash_does_not),
         cmocka_unit_test(a_full_disk_at_a_peer_gets_another_peer),
         cmocka_unit_test(a_master_that_dies_repeats_a_round_at_most),
+        cmocka_unit_test(changes_go_out_to_who_knows_the_rest),
         cmocka_unit_test(a_slow_checkpoint_is_waited_for),
         cmocka_unit_test(a_straggler_is_cut_and_its_late_update_ignored),
         cmocka_unit_test(a_full_disk_at_the_master_ends_it),

@@ -23,6 +23,10 @@ struct trainer { /* a node, and what it was told */
     unsigned delay; /* turns until it answers a TRAIN */
     struct cpni_msg_train train[8]; /* by lane */
     float weights[8][VALUES], mean[VALUES];
+    uint8_t vector[8][VALUES * sizeof(float)]; /* on its way in */
+    float given[8][VALUES]; /* weights that the last TRAIN with any began from */
+    uint64_t given_round[8];
+    unsigned changes; /* TRAINs that said what these changed by */
     bool own[8]; /* it goes on from its own weights */
     unsigned due[8]; /* turns left; 0: nothing to do */
     bool has[8];     /* the lane has a process here */
@@ -178,8 +182,27 @@ static inline void take_lane(struct network *n, struct trainer *t, const struct 
     t->due[l] = runs && t->train[l].round == msg->round + 1;
 }
 
+/* The weights that a round begins from: in the pieces before it, or what they changed by since the round before. */
+static inline void take_weights(struct trainer *t, const struct cpni_msg_train *msg)
+{
+    uint32_t l = msg->lane;
+    if (msg->encoding != 0) {
+        assert_int_equal(t->given_round[l] + 1, msg->round);
+        assert_int_equal(cpni_delta8_add(t->vector[l], msg->bytes, VALUES, t->given[l]), 0);
+        t->changes++;
+    } else {
+        assert_int_equal(msg->bytes, sizeof t->given[l]);
+        memcpy(t->given[l], t->vector[l], sizeof t->given[l]);
+    }
+    t->given_round[l] = msg->round;
+    memcpy(t->weights[l], t->given[l], sizeof t->weights[l]);
+}
+
 static inline void take_train(struct network *n, struct trainer *t, const struct cpni_msg_train *msg)
 {
+    if (msg->bytes != 0) {
+        take_weights(t, msg);
+    }
     uint32_t l = msg->lane;
     bool runs = t->due[l] != 0 || t->waits[l], same = t->train[l].round == msg->round;
     t->trains++;
@@ -234,8 +257,8 @@ static inline void take_trainer(struct network *n, struct trainer *t, const stru
         memset(t->due, 0, sizeof t->due);
         break;
     case CPNI_MSG_PIECE:
-        assert_int_equal(msg->piece.total, sizeof t->weights[0]);
-        memcpy(n->mode == 's' ? t->mean : t->weights[msg->piece.lane], msg->piece.data->data, sizeof t->mean);
+        assert_true(msg->piece.total == sizeof t->vector[0] || (n->int8 && msg->piece.total == cpni_delta8_size(VALUES)));
+        memcpy(n->mode == 's' ? (uint8_t *)t->mean : t->vector[msg->piece.lane], msg->piece.data->data, msg->piece.total);
         break;
     case CPNI_MSG_TRAIN:
         take_train(n, t, &msg->train);

@@ -283,6 +283,56 @@ static void int8_says_the_change(void **state)
     cpni_trainers_close(trainers);
 }
 
+/* The weights of a round as a change of those of the round before are the same weights; of any others they are refused. */
+static void a_change_of_the_weights_before_is_as_good_as_the_weights(void **state)
+{
+    (void)state;
+    struct cpni_trainers *trainers = open_trainers();
+    struct cpni_session_spec spec = spec_of("encoding int8\n" AVERAGE);
+    uint64_t one = opened(trainers, &spec, 0), other = opened(trainers, &spec, 0);
+    struct cpni_trained first = round_of(trainers, one, (struct cpni_round_job) { .round = 1, .steps = 7 });
+    uint64_t weights = weights_of(first.vector);
+    struct cpni_bytes *from = cpni_bytes_ref(first.vector);
+    cpni_trained_clear(&first);
+    first = round_of(trainers, other, (struct cpni_round_job) { .round = 1, .steps = 7 });
+    cpni_trained_clear(&first);
+    float *changes = malloc(weights * sizeof *changes), *after = malloc(weights * sizeof *after);
+    uint8_t *encoded = malloc(cpni_delta8_size(weights));
+    memcpy(after, from->data, from->size);
+    for (uint64_t round = 2; round <= 5; round++) {
+        struct cpni_bytes *change = cpni_bytes_copy(encoded, cpni_delta8_size(weights)), *whole = cpni_bytes_copy(after, from->size);
+        const bool whole_too = round == 2; /* before, it has no weights that are known */
+        struct cpni_trained there = round_of(trainers, one, (struct cpni_round_job) { .round = round, .steps = 7, .vector = whole });
+        struct cpni_trained here = round_of(trainers, other,
+            (struct cpni_round_job) { .round = round, .steps = 7, .vector = whole_too ? whole : change, .encoding = !whole_too });
+        same_bytes(here.vector, there.vector);
+        cpni_trained_clear(&there);
+        cpni_trained_clear(&here);
+        cpni_bytes_unref(change);
+        cpni_bytes_unref(whole);
+        for (uint64_t i = 0; i < weights; i++) {
+            changes[i] = 0.001f * (float)((i * round) % 29) - 0.01f;
+        }
+        assert_int_equal(cpni_delta8_dither(changes, weights, round, encoded), 0);
+        assert_int_equal(cpni_delta8_add(encoded, cpni_delta8_size(weights), weights, after), 0);
+    }
+    struct cpni_bytes *change = cpni_bytes_copy(encoded, cpni_delta8_size(weights));
+    const struct cpni_round_job late = { .round = 7, .steps = 7, .vector = change, .vector_fd = -1, .encoding = 1 };
+    assert_int_equal(cpni_trainers_round(trainers, one, &late), 0);
+    struct cpni_trained refused = told(trainers, CPNI_SAID_ROUND, CPN_ESTATE);
+    assert_non_null(strstr(refused.detail, "a change of others"));
+    const struct cpni_round_job cut = { .round = 6, .steps = 7, .vector = from, .vector_fd = -1, .encoding = 1 };
+    assert_int_equal(cpni_trainers_round(trainers, other, &cut), 0);
+    refused = told(trainers, CPNI_SAID_ROUND, CPN_EBADINPUT);
+    cpni_bytes_unref(change);
+    cpni_bytes_unref(from);
+    free(changes);
+    free(after);
+    free(encoded);
+    cpni_session_spec_free(&spec);
+    cpni_trainers_close(trainers);
+}
+
 /* Exchanging a lane's own gradient with nobody else is training alone. */
 static void a_step_in_halves_is_a_step(void **state)
 {
@@ -487,6 +537,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(names_and_probe),
         cmocka_unit_test(restored_lane_equals),
         cmocka_unit_test(int8_says_the_change),
+        cmocka_unit_test(a_change_of_the_weights_before_is_as_good_as_the_weights),
         cmocka_unit_test(a_step_in_halves_is_a_step),
         cmocka_unit_test(epochs_and_evaluation),
         cmocka_unit_test(killed_runner_is_a_crash),
