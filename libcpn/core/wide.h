@@ -12,10 +12,17 @@
 /* Before the type of a static function (clang 14 makes no other one callable from elsewhere): it is made twice, once for processors that
  * have AVX2, and the loader chooses. The same bits come out: without -ffast-math and with -ffp-contract=off the two differ in how many
  * values they do at a time, in nothing else. */
-#if defined(__x86_64__) && defined(__linux__) && !defined(CPNI_NARROW)
-#define CPNI_WIDE __attribute__((target_clones("avx2", "default")))
+#ifdef __has_feature
+#define CPNI_HAS_FEATURE(name) __has_feature(name)
 #else
+#define CPNI_HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || CPNI_HAS_FEATURE(thread_sanitizer) || !defined(__x86_64__) || !defined(__GLIBC__)
+#define CPNI_WIDE /* the runtime of that sanitizer is not up yet when the loader chooses */
+#elif defined(CPNI_NARROW) /* a test compares the two */
 #define CPNI_WIDE
+#else
+#define CPNI_WIDE __attribute__((target_clones("avx2", "default")))
 #endif
 
 /* The largest magnitude of many floats. Magnitudes are compared as the integers that their bits are, which has the same outcome: those may

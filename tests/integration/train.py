@@ -372,6 +372,10 @@ class FaultsOfModes(TrainTest):
         report = self.disturb("--mode", "sync", "--set", "hidden=32,batch=32,epochs=120", "--local-steps", "20")
         self.check_good(report, 120)
 
+    def test_int8(self):
+        report = self.disturb("--int8", *LONG)
+        self.check_good(report, 120)
+
     def test_sweep(self):
         report = self.disturb("--set", "hidden=256:256,batch=4,epochs=30", "--peer", "lr=1e-3", "--peer", "lr=1e-4", "--peer",
                               "lr=1e-5", "--peer", "lr=1e-3,seed=2")
