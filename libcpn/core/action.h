@@ -109,6 +109,7 @@ struct cpni_action {
         } send;
         struct {
             uint64_t conn;
+            bool told; /* DROP: a last word goes before it, and must arrive */
         } conn; /* DROP, RECONNECT */
         struct {
             uint64_t ticket;

@@ -61,6 +61,7 @@ void cpni_mconn_drop(struct cpni_master_core *core, struct cpni_mconn *conn)
     struct cpni_action *action = cpni_actions_add(core->out, CPNI_ACT_DROP);
     if (action != NULL) {
         action->conn.conn = conn->conn;
+        action->conn.told = conn->warned_us != 0 && conn->warned_us == core->now.mono_us;
     }
     forget(core, conn);
 }
@@ -137,6 +138,7 @@ void cpni_mconn_refuse(struct cpni_master_core *core, struct cpni_mconn *conn, c
     msg.refused.task = refusal->task;
     msg.refused.type = refusal->type;
     cpni_mconn_send(core, conn, &msg);
+    conn->warned_us = core->now.mono_us;
     struct cpni_log_about about = about_conn(core, conn);
     static const struct cpn_id none;
     about.task = memcmp(&refusal->task, &none, sizeof none) != 0 ? &refusal->task : NULL;
@@ -156,6 +158,7 @@ void cpni_mconn_resync(struct cpni_master_core *core, struct cpni_mconn *conn, i
     msg.resync.code = code;
     msg.resync.text = cpni_str(why);
     cpni_mconn_send(core, conn, &msg);
+    conn->warned_us = core->now.mono_us;
     if (conn->link != NULL) {
         struct cpni_log_about about = about_conn(core, conn);
         cpni_log(core->out, CPNI_LOG_RESYNC, &about, "%s", why);

@@ -105,6 +105,7 @@ struct cpni_mconn {
     bool deaf;               /* RESYNC was sent: nothing but HELLO is heard */
     int64_t asked_us;        /* when; 0: never */
     int64_t heard_us;
+    int64_t warned_us; /* when it was last told of something wrong; 0: never */
     uint32_t strikes;
     bool waiting; /* a bulk channel that came before its control channel */
     struct cpn_id boot;

@@ -8,7 +8,6 @@
 #include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,6 +24,7 @@ struct connection {
     bool open;
     bool messages; /* at least one was read since the last sweep */
     bool marked;   /* `mark` is valid */
+    uint8_t sweeps; /* until it is cut; 0: it is not */
     uint64_t mark; /* bytes received when the first sweep without a message looked */
     uint64_t conn; /* of its messages; 0 before the first */
     struct sockaddr_storage peer;
@@ -188,6 +188,10 @@ size_t cpni_guard_sweep(struct cpni_guard *guard, struct cpni_cut *cuts, size_t 
         if (!connection->open) {
             continue;
         }
+        if (connection->sweeps != 0 && --connection->sweeps == 0) {
+            cut(connection, (int)i);
+            continue;
+        }
         const uint64_t bytes = since_message(connection, (int)i);
         if (bytes > CPNI_ZMTP_MESSAGE_BYTES_MAX && cut(connection, (int)i)) {
             cuts[count] = (struct cpni_cut){ .bytes = bytes };
@@ -197,14 +201,19 @@ size_t cpni_guard_sweep(struct cpni_guard *guard, struct cpni_cut *cuts, size_t 
     return count;
 }
 
-int cpni_guard_cut(struct cpni_guard *guard, uint64_t conn)
+int cpni_guard_cut(struct cpni_guard *guard, uint64_t conn, bool later)
 {
     read_events(guard);
     for (size_t i = 0; i < guard->count; i++) {
         struct connection *connection = &guard->connections[i];
-        if (connection->open && connection->conn == conn) {
+        if (!connection->open || connection->conn != conn) {
+            continue;
+        }
+        if (!later) {
             return cut(connection, (int)i) ? 0 : CPN_ENOTFOUND;
         }
+        connection->sweeps = connection->sweeps != 0 ? connection->sweeps : 2;
+        return 0;
     }
     return CPN_ENOTFOUND;
 }

@@ -15,6 +15,7 @@
 #ifndef CPNI_GUARD_H
 #define CPNI_GUARD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,10 +37,12 @@ void cpni_guard_close(struct cpni_guard *guard); /* before the socket closes; NU
 /* A whole message of this connection was read; descriptor as libzmq tells it (ZMQ_SRCFD), -1: unknown. */
 void cpni_guard_message(struct cpni_guard *guard, int fd, uint64_t conn);
 
-/* Cut what sends without end, at most `room` connections; returns how many. */
+/* Cut what sends without end, at most `room` connections; returns how many. And those that were to be cut later. */
 size_t cpni_guard_sweep(struct cpni_guard *guard, struct cpni_cut *cuts, size_t room);
 
-int cpni_guard_cut(struct cpni_guard *guard, uint64_t conn); /* CPN_ENOTFOUND: gone, or it never sent a message */
+/* Now, or at the second sweep from now: libzmq's thread then has sent what was queued. CPN_ENOTFOUND: gone, or it never
+ * sent a message. */
+int cpni_guard_cut(struct cpni_guard *guard, uint64_t conn, bool later);
 void cpni_guard_cut_fd(struct cpni_guard *guard, int fd);    /* the connection of this descriptor, if it is there */
 
 #endif

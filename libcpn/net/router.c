@@ -231,7 +231,7 @@ size_t cpni_router_sweep(struct cpni_router *router, struct cpni_cut *cuts, size
     return router->guard != NULL ? cpni_guard_sweep(router->guard, cuts, room) : 0;
 }
 
-int cpni_router_cut(struct cpni_router *router, uint64_t conn)
+int cpni_router_cut(struct cpni_router *router, uint64_t conn, bool later)
 {
-    return router->guard != NULL ? cpni_guard_cut(router->guard, conn) : CPN_ENOTFOUND;
+    return router->guard != NULL ? cpni_guard_cut(router->guard, conn, later) : CPN_ENOTFOUND;
 }

@@ -48,9 +48,10 @@ int cpni_router_send(struct cpni_router *router, uint64_t conn, struct cpni_byte
  * interval. */
 size_t cpni_router_sweep(struct cpni_router *router, struct cpni_cut *cuts, size_t room);
 
-/* Drop a TCP connection now (its key was revoked, it breaks the protocol); what was queued for it is lost. A peer
- * whose key is still admitted comes back. CPN_ENOTFOUND: gone already, or not TCP. */
-int cpni_router_cut(struct cpni_router *router, uint64_t conn);
+/* Drop a TCP connection (its key was revoked, it breaks the protocol, it said BYE): now, and what was queued for it is
+ * lost; or, so that a last word arrives, at the second sweep from now, if the peer did not close it before. A peer whose
+ * key is still admitted comes back. CPN_ENOTFOUND: gone already, or not TCP. */
+int cpni_router_cut(struct cpni_router *router, uint64_t conn, bool later);
 
 void cpni_router_close(struct cpni_router *router); /* what is queued goes on for CPNI_ZMTP_LINGER_MS; NULL is fine */
 

@@ -132,7 +132,7 @@ static void carry(struct cpn_master *master, const struct cpni_action *action)
     case CPNI_ACT_DROP:
         flush(master); /* the reason leaves before the connection is forgotten */
         cpni_outbox_forget(master->outbox, action->conn.conn);
-        cpni_router_cut(master->router, action->conn.conn);
+        cpni_router_cut(master->router, action->conn.conn, action->conn.told);
         break;
     case CPNI_ACT_COMMIT:
         cpni_master_commit(master, action->commit.ticket, &action->commit.key, &action->commit.command);

@@ -163,6 +163,17 @@ static inline bool dropped(const struct fixture *f, const struct peer *p)
     return false;
 }
 
+/* Dropped, and the last word that goes before it is waited for. */
+static inline bool dropped_later(const struct fixture *f, const struct peer *p)
+{
+    for (size_t i = 0; i < f->actions.count; i++) {
+        if (f->actions.list[i].type == CPNI_ACT_DROP && f->actions.list[i].conn.conn == p->conn) {
+            return f->actions.list[i].conn.told;
+        }
+    }
+    return false;
+}
+
 static inline void commit_as(struct fixture *f, uint64_t ticket, enum cpni_commit_status status, int code, uint64_t number,
                              const char *text)
 {

@@ -260,8 +260,36 @@ static void the_next_connection_with_a_descriptor_is_cut(void **state)
         }
     }
     assert_int_equal(descriptors[0], descriptors[1]);
-    assert_int_equal(cpni_router_cut(net.router, conns[0]), CPN_ENOTFOUND);
-    assert_int_equal(cpni_router_cut(net.router, conns[1]), 0);
+    assert_int_equal(cpni_router_cut(net.router, conns[0], false), CPN_ENOTFOUND);
+    assert_int_equal(cpni_router_cut(net.router, conns[1], false), 0);
+    net_expect(&net, dealer, CPNI_DEALER_DISCONNECTED);
+    cpni_dealer_close(dealer);
+    net_close(&net);
+}
+
+/* Whoever is refused hears why: a connection that was shut down at once took the reason along. */
+static void a_last_word_arrives_before_the_cut(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
+    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
+    net_send_text(dealer, "hello");
+    struct cpni_packet packet = { 0 };
+    net_router_recv(&net, &packet);
+    const uint64_t conn = packet.conn;
+    cpni_packet_clear(&packet);
+    struct cpni_cut cut;
+    net_reply_text(&net, conn, "go away", 0);
+    assert_int_equal(cpni_router_cut(net.router, conn, true), 0);
+    assert_int_equal(cpni_router_sweep(net.router, &cut, 1), 0);
+    net_dealer_recv(&net, dealer, &packet);
+    assert_frame(&packet, 0, "go away");
+    cpni_packet_clear(&packet);
+    assert_int_equal(cpni_dealer_event(dealer), CPNI_DEALER_NOTHING);
+    assert_int_equal(cpni_router_cut(net.router, conn, true), 0); /* does not put it off */
+    assert_int_equal(cpni_router_sweep(net.router, &cut, 1), 0);
     net_expect(&net, dealer, CPNI_DEALER_DISCONNECTED);
     cpni_dealer_close(dealer);
     net_close(&net);
@@ -567,6 +595,7 @@ int main(void)
         cmocka_unit_test(peers_return_under_new_connections_after_a_restart),
         cmocka_unit_test(endless_message_is_cut),
         cmocka_unit_test(the_next_connection_with_a_descriptor_is_cut),
+        cmocka_unit_test(a_last_word_arrives_before_the_cut),
         cmocka_unit_test(too_many_frames_are_flagged_and_the_next_message_is_whole),
         cmocka_unit_test(too_large_a_frame_is_refused),
         cmocka_unit_test(full_queue_says_so_and_loses_nothing),

@@ -120,7 +120,7 @@ static void a_revoked_key_is_out_at_once(void **state)
     say(&n.f, &n.root, admin_of(CPNI_ADMIN_REVOKE, "ann"));
     commit_last(&n, CPNI_COMMAND_IDENTITY_REVOKE);
     assert_int_equal(sent(&n.f, &n.ann, CPNI_MSG_REFUSED, 0)->refused.code, CPN_EKEY);
-    assert_true(dropped(&n.f, &n.ann));
+    assert_true(dropped(&n.f, &n.ann) && dropped_later(&n.f, &n.ann));
     assert_non_null(sent(&n.f, &n.w1, CPNI_MSG_CANCEL, 0));
     struct cpn_key ann = a_key(2);
     assert_false(cpni_master_core_admits(n.f.core, &ann, &n.f.now));
@@ -273,6 +273,7 @@ static void history_is_committed_now_and_then(void **state)
     commit_as(&n.f, node->commit.ticket, CPNI_UNKNOWN, CPN_EIO, 0, ""); /* is not lost */
     struct cpni_msg bye = { .type = CPNI_MSG_BYE };
     say(&n.f, &n.w1, bye);
+    assert_true(dropped(&n.f, &n.w1) && !dropped_later(&n.f, &n.w1)); /* it waits for the end of its connection */
     assert_int_equal(committing(&n.f, CPNI_COMMAND_NODE_STATS)->commit.command.u.node_stats.tasks, 20);
     assert_int_equal(ask(&n, &n.root, CPNI_QUERY_NODES, 0, 0)->reply.nodes[0].tasks, 20);
     fixture_close(&n.f);

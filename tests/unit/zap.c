@@ -118,11 +118,11 @@ static void revoked_key_does_not_come_back(void **state)
     struct cpni_packet packet = { 0 };
     net_router_recv(&net, &packet);
     net.admitted_count = 0;
-    assert_int_equal(cpni_router_cut(net.router, packet.conn), 0);
+    assert_int_equal(cpni_router_cut(net.router, packet.conn, false), 0);
     net_expect(&net, dealer, CPNI_DEALER_DISCONNECTED);
     net_expect(&net, dealer, CPNI_DEALER_REFUSED);
     net_reply_text(&net, packet.conn, "?", CPN_EUNREACHABLE);
-    assert_int_equal(cpni_router_cut(net.router, packet.conn), CPN_ENOTFOUND);
+    assert_int_equal(cpni_router_cut(net.router, packet.conn, false), CPN_ENOTFOUND);
     cpni_packet_clear(&packet);
     cpni_dealer_close(dealer);
     net_close(&net);
