@@ -38,6 +38,7 @@ struct conn {
     bool up, router_knows;
     struct path to_master, to_peer;
     struct timer knows, aware; /* when the router, the dealer learns of the break */
+    struct timer dropped;      /* when the master's role cuts it */
 };
 
 static struct channel *channel_of(const struct conn *conn)
@@ -79,6 +80,7 @@ static void conn_free(struct sim *sim, struct conn *conn)
     cut(sim, &conn->to_peer, 0);
     timer_stop(sim, &conn->knows);
     timer_stop(sim, &conn->aware);
+    timer_stop(sim, &conn->dropped);
     LIST_DEL(sim->conns, conn);
     free(conn);
 }
@@ -263,6 +265,25 @@ void net_break(struct sim *sim, struct conn *conn)
     timer_set(sim, &conn->aware, learns(sim));
 }
 
+static void dropped_fire(struct sim *sim, struct timer *timer)
+{
+    net_break(sim, OWNER(timer, struct conn, dropped));
+}
+
+/* The master forgot a connection: it is cut, at once or when a last word has had the time to arrive (net/guard.h). */
+void net_drop(struct proc *proc, uint64_t id, bool later)
+{
+    struct conn *conn = conn_find(proc->sim, id);
+    if (conn == NULL || !conn->up) {
+        return;
+    }
+    if (later) {
+        timer_set(proc->sim, &conn->dropped, proc->sim->now_us + rng_between(proc->sim, 1 * SECOND, 2 * SECOND));
+    } else {
+        net_break(proc->sim, conn);
+    }
+}
+
 static void path_init(struct path *path, struct conn *conn)
 {
     path->conn = conn;
@@ -284,6 +305,7 @@ static void conn_new(struct channel *channel, struct proc *master, const struct 
     conn->up = true;
     conn->knows.fire = knows_fire;
     conn->aware.fire = aware_fire;
+    conn->dropped.fire = dropped_fire;
     path_init(&conn->to_master, conn);
     path_init(&conn->to_peer, conn);
     LIST_ADD(sim->conns, conn);

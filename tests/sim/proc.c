@@ -151,6 +151,9 @@ static void act(struct proc *proc, const struct cpni_action *action)
     case CPNI_ACT_DROP:
         flush(proc);
         cpni_outbox_forget(proc->outbox, action->conn.conn);
+        if (proc->kind == KIND_MASTER) {
+            net_drop(proc, action->conn.conn, action->conn.told);
+        }
         break;
     case CPNI_ACT_RECONNECT:
         flush(proc);

@@ -256,6 +256,7 @@ void net_close(struct proc *proc); /* the process is gone: what it sent may stil
 void net_send(struct proc *proc, uint64_t conn, struct cpni_bytes **frames, size_t count);
 void net_reconnect(struct proc *proc, uint64_t conn);
 void net_break(struct sim *sim, struct conn *conn);
+void net_drop(struct proc *proc, uint64_t conn, bool later); /* by the master */
 void net_partition(struct sim *sim, struct place *place, bool to_master, bool to_peer, int64_t until_us);
 void net_break_one(struct sim *sim, struct place *place);
 void net_free(struct sim *sim);
