@@ -181,7 +181,7 @@ static const char *trouble(const struct cpni_msg_session *msg, const struct cpni
 /* The census of nodes as people want it: "needs 4, 2 online (w1, w2), 1 draining, 1 training". */
 static bool enough(const struct cpni_msession *session, const struct cpni_master_core *core, char *text, size_t room)
 {
-    uint32_t online = 0, draining = 0, training = 0, without = 0;
+    uint32_t online = 0, draining = 0, training = 0, away = 0, without = 0;
     char names[256] = "";
     const struct cpni_mnode *node;
     DL_FOREACH(core->nodes, node) {
@@ -196,6 +196,8 @@ static bool enough(const struct cpni_msession *session, const struct cpni_master
             training++;
         } else if (node->drained || node->draining) {
             draining++;
+        } else if (node->link->control == NULL) {
+            away++; /* its connection broke, and it is not yet given up */
         } else {
             without++;
         }
@@ -204,11 +206,12 @@ static bool enough(const struct cpni_msession *session, const struct cpni_master
     const struct {
         uint32_t count;
         const char *what;
-    } others[] = { { draining, "draining" }, { training, "training" }, { without, "without trainer" } };
-    for (size_t i = 0; i < 3; i++) {
+    } others[] = { { draining, "draining" }, { training, "training" }, { away, "reconnecting" }, { without, "without trainer" } };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        const bool last = i + 1 == sizeof others / sizeof *others;
         if (others[i].count != 0 && n > 0 && (size_t)n < room) {
-            n += snprintf(text + n, room - (size_t)n, ", %u %s%s%s", others[i].count, others[i].what, i == 2 ? " " : "",
-                          i == 2 ? session->spec.trainer : "");
+            n += snprintf(text + n, room - (size_t)n, ", %u %s%s%s", others[i].count, others[i].what, last ? " " : "",
+                          last ? session->spec.trainer : "");
         }
     }
     return online >= session->spec.peers;

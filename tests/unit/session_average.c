@@ -84,6 +84,10 @@ static void too_few_nodes_are_refused_with_the_numbers(void **state)
     assert_string_equal(n.refused_text, "needs 3, 2 online (w1, w3), 1 draining");
     start(&n, "mode average\ntrainer torch\npeers 1\nlane epochs=1\n");
     assert_string_equal(n.refused_text, "needs 1, 0 online, 1 draining, 2 without trainer torch");
+    const struct cpni_event broken = { .type = CPNI_EV_DISCONNECTED, .lost = { .conn = n.t[2].control.conn } };
+    step(&n.f, &broken);
+    start(&n, "mode average\ntrainer dnn\npeers 2\nlane epochs=1\n");
+    assert_string_equal(n.refused_text, "needs 2, 1 online (w1), 1 draining, 1 reconnecting");
     start(&n, "mode fast\n");
     assert_int_equal(n.refused_code, CPN_EBADINPUT);
     all_released(&n);
