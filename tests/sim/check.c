@@ -420,7 +420,7 @@ static void check_slot(struct proc *proc, const struct cpni_act_run *run, const 
     struct sim *sim = proc->sim;
     static const struct cpn_hash none;
     const bool ahead = run->slot == CPNI_SLOT_ANY && memcmp(&run->model, &none, sizeof none) == 0;
-    uint32_t taken = 0, waiting = 0;
+    uint32_t taken = proc->freed, waiting = 0; /* it may have decided before it heard of those */
     if (run->slot >= proc->slots && !ahead) {
         check_fail(sim, "%s has %u slots and runs in slot %u", proc->place->name, proc->slots, run->slot);
     }

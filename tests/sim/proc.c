@@ -317,6 +317,7 @@ static void carry_out(struct proc *proc)
     }
     flush(proc);
     cpni_actions_clear(&proc->actions);
+    proc->freed = 0;
 }
 
 static void tick_if_due(struct proc *proc, const struct cpni_now *now, bool *ticked)
@@ -377,6 +378,7 @@ static void turn(struct proc *proc)
         if (proc->inbox == NULL) {
             proc->inbox_end = &proc->inbox;
         }
+        proc->freed += note->event.type == CPNI_EV_FINISHED;
         take(proc, note, &now);
         if (rng_chance(sim, 700)) {
             carry_out(proc); /* a role may step several times before it acts */

@@ -190,6 +190,7 @@ struct proc {
     bool told_refused; /* client: the master does not want it */
     unsigned steps, idle_ticks;
     uint32_t slots; /* node */
+    uint32_t freed; /* node: runs whose end the core has heard of since its actions were last carried out */
     uint64_t submits; /* client */
     uint64_t request; /* client: last of its asks */
     struct {
