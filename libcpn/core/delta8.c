@@ -141,15 +141,22 @@ static CPNI_WIDE void add_block(const int8_t *steps, size_t count, float scale, 
     }
 }
 
-int cpni_delta8_add(const uint8_t *data, size_t size, size_t count, float *values)
+static void add_all(const uint8_t *data, size_t count, float *values)
 {
-    const int rc = check(data, size, count);
-    for (size_t at = 0; rc == 0 && at < count; at += CPNI_DELTA8_BLOCK) {
+    for (size_t at = 0; at < count; at += CPNI_DELTA8_BLOCK) {
         float scale;
         memcpy(&scale, data, sizeof scale);
         const size_t block = block_of(count, at);
         add_block((const int8_t *)(data + sizeof scale), block, scale, values + at);
         data += sizeof scale + block;
+    }
+}
+
+int cpni_delta8_add(const uint8_t *data, size_t size, size_t count, float *values)
+{
+    const int rc = check(data, size, count);
+    if (rc == 0) {
+        add_all(data, count, values);
     }
     return rc;
 }
@@ -159,6 +166,7 @@ int cpni_delta8_decode(const uint8_t *data, size_t size, size_t count, float *de
     const int rc = check(data, size, count);
     if (rc == 0) {
         memset(delta, 0, count * sizeof *delta);
+        add_all(data, count, delta);
     }
-    return rc < 0 ? rc : cpni_delta8_add(data, size, count, delta);
+    return rc;
 }

@@ -415,7 +415,8 @@ void cpni_worker_train(struct cpni_worker_core *core, const struct cpni_msg_trai
         actions->failed = true; /* the connections are made anew, and the master says it again */
         return;
     }
-    if (rc < 0 || msg->round == 0 || session == NULL || (msg->encoding != 0 && !session->spec.int8) || msg->lane >= cpni_session_lanes(&session->spec)) {
+    if (rc < 0 || msg->round == 0 || session == NULL || msg->lane >= cpni_session_lanes(&session->spec) ||
+        (msg->encoding != 0 && !session->spec.int8)) {
         turn_down(core, msg, session == NULL ? CPN_ENOTFOUND : CPN_EPROTO,
                   session == NULL ? "the node is not in this session" : "the weights are not those that TRAIN names", actions);
         cpni_bytes_unref(weights);

@@ -221,9 +221,10 @@
 /* A part of the vector that the next TRAIN, UPDATE or GRADIENT for the same lane and round on this connection (bulk) ends. */
 #define CPNI_FIELDS_PIECE(F, L) \
     F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U64, offset) F(5, U64, total) F(6, FRAME, data)
-/* Do round `round` (1 and up) of a lane: `steps` batches from the weights in the pieces before it (bytes 0: from the lane's own; encoding 1:
- * their int8 change since those that the TRAIN of the round before it began from). evaluate: of the validation rows, before the steps (average, sync: the common weights) or after them (sweep). state: a checkpoint is wanted.
- * exchange: gradients are exchanged at each step (sync). Bulk; the same round again is answered again. */
+/* Do round `round` (1 and up) of a lane: `steps` batches from the weights in the pieces before it (bytes 0: from the lane's own;
+ * encoding 1: their int8 change since those from which the round before began). evaluate: of the validation rows, before the steps
+ * (average, sync: the common weights) or after them (sweep). state: a checkpoint is wanted. exchange: gradients are exchanged at each
+ * step (sync). Bulk; the same round again is answered again. */
 #define CPNI_FIELDS_TRAIN(F, L) \
     F(1, ID, session) F(2, U32, lane) F(3, U64, round) F(4, U64, steps) F(5, U64, bytes) F(6, BOOL, evaluate) F(7, BOOL, state) \
     F(8, BOOL, exchange) F(9, U32, encoding)

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import signal
-import time
 import subprocess
 import unittest
 import zlib
@@ -165,16 +164,13 @@ class Table(NetworkTest):
     def test_interrupted(self):
         self.push_kinds()
         process, out = self.begin(400000)
-        began = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)
-        took_s = time.monotonic() - began
         self.assertEqual(process.returncode, 130, told)
         self.one_line(told, "Interrupted", "not written: " + out)
-        if took_s < 0.9:  # it waited for the master to have its goodbye, for a second at most
-            self.assertEqual(self.network.json("tasks"), [])
         self.assertEqual([name for name in os.listdir(self.network.directory) if name.startswith("out.csv")], [])
-        wait_for("nothing is left at the master", lambda: self.network.json("tasks") == [])
+        # well within the minute for which the tasks of a client that is silent are kept: the master has its goodbye
+        wait_for("nothing is left at the master", lambda: self.network.json("tasks") == [], 30)
 
     def test_images_of_a_table_of_images(self):
         rows = ["half," + ",".join(f"p{i}" for i in range(64))]

@@ -139,11 +139,8 @@ static void vanished_connection_is_unreachable(void **state)
     (void)state;
     struct net net;
     net_open(&net);
-    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
-    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
-    net_send_text(dealer, "ping");
     struct cpni_packet packet = { 0 };
-    net_router_recv(&net, &packet);
+    struct cpni_dealer *dealer = net_known(&net, &packet);
     const uint64_t conn = packet.conn;
     cpni_packet_clear(&packet);
     cpni_dealer_close(dealer);
@@ -247,10 +244,7 @@ static void the_next_connection_with_a_descriptor_is_cut(void **state)
     int descriptors[2];
     struct cpni_dealer *dealer = NULL;
     for (size_t i = 0; i < 2; i++) {
-        dealer = net_dealer(&net, true, NULL);
-        net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
-        net_send_text(dealer, "hello");
-        net_router_recv(&net, &packet);
+        dealer = net_known(&net, &packet);
         conns[i] = packet.conn;
         descriptors[i] = packet.source_fd;
         cpni_packet_clear(&packet);
@@ -273,11 +267,8 @@ static void a_last_word_arrives_before_the_cut(void **state)
     (void)state;
     struct net net;
     net_open(&net);
-    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
-    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
-    net_send_text(dealer, "hello");
     struct cpni_packet packet = { 0 };
-    net_router_recv(&net, &packet);
+    struct cpni_dealer *dealer = net_known(&net, &packet);
     const uint64_t conn = packet.conn;
     cpni_packet_clear(&packet);
     struct cpni_cut cut;

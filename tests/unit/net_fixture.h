@@ -190,6 +190,16 @@ static inline void net_router_recv(struct net *net, struct cpni_packet *packet)
     assert_int_equal(rc, 0);
 }
 
+/* A peer whose first message the master has read, into `packet`. */
+static inline struct cpni_dealer *net_known(struct net *net, struct cpni_packet *packet)
+{
+    struct cpni_dealer *dealer = net_dealer(net, true, NULL);
+    net_expect(net, dealer, CPNI_DEALER_CONNECTED);
+    net_send_text(dealer, "hello");
+    net_router_recv(net, packet);
+    return dealer;
+}
+
 static inline void net_dealer_recv(struct net *net, struct cpni_dealer *dealer, struct cpni_packet *packet)
 {
     const int64_t deadline = now_ms() + PATIENCE_MS;

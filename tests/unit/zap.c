@@ -112,11 +112,8 @@ static void revoked_key_does_not_come_back(void **state)
     (void)state;
     struct net net;
     net_open(&net);
-    struct cpni_dealer *dealer = net_dealer(&net, true, NULL);
-    net_expect(&net, dealer, CPNI_DEALER_CONNECTED);
-    net_send_text(dealer, "hello");
     struct cpni_packet packet = { 0 };
-    net_router_recv(&net, &packet);
+    struct cpni_dealer *dealer = net_known(&net, &packet);
     net.admitted_count = 0;
     assert_int_equal(cpni_router_cut(net.router, packet.conn, false), 0);
     net_expect(&net, dealer, CPNI_DEALER_DISCONNECTED);
