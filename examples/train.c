@@ -35,6 +35,7 @@ static int train(struct cpn_client *client, char **argv)
     options.table.label = argv[3];
     options.peers = (uint32_t)strtoul(argv[4], NULL, 10);
     model.name = argv[5];
+    options.publish = &model;
     int rc = cpn_session_start(client, &options, 60000, &session);
     if (rc == 0) {
         printf("session %s\n", cpn_id_text(&session, id));

@@ -97,6 +97,7 @@ static bool set_publish(struct train *train)
     if (train->detach && (train->publish.name != NULL || train->plot != NULL)) {
         return wrong("--detach does not wait for the outcome: publish or plot it later (cpn sessions publish, cpn sessions show --plot)");
     }
+    train->options.publish = train->publish.name != NULL ? &train->publish : NULL;
     return outcome_image(&train->cli, train->image, &train->publish.image_width, &train->publish.image_height);
 }
 

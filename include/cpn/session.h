@@ -63,6 +63,15 @@ struct cpn_table_options {
 };
 #define CPN_TABLE_OPTIONS_INIT { .size = sizeof(struct cpn_table_options) }
 
+/* How the outcome becomes a model. */
+struct cpn_session_publish_options {
+    uint32_t size;
+    const char *name; /* of the model */
+    /* The columns are the grey values of such an image, row by row, so that photos are taken beside tables; 0: tables only. */
+    uint32_t image_width, image_height;
+};
+#define CPN_SESSION_PUBLISH_OPTIONS_INIT { .size = sizeof(struct cpn_session_publish_options) }
+
 struct cpn_session_options {
     uint32_t size;
     const char *name; /* what lists call it; NULL: the table's file name */
@@ -86,6 +95,8 @@ struct cpn_session_options {
     /* Bytes converted or sent of all; not 0 gives up (CPN_ECANCELLED). stage: "read", "send". May be NULL. */
     int (*progress)(void *arg, const char *stage, uint64_t done, uint64_t total);
     void *progress_arg;
+    /* What cpn_session_publish() is meant to be called with later: compared with the table before any peer is locked. NULL: no such check. */
+    const struct cpn_session_publish_options *publish;
 };
 #define CPN_SESSION_OPTIONS_INIT { .size = sizeof(struct cpn_session_options), .table = CPN_TABLE_OPTIONS_INIT }
 
@@ -167,15 +178,9 @@ int cpn_session_history(const struct cpn_session_report *report, enum cpn_histor
  * CPN_EDENIED: for its starter, admins and those with the right "publish". CPN_ENOTSUP: built without training. */
 int cpn_session_export(struct cpn_client *client, const struct cpn_id *session, const char *path, int timeout_ms);
 
-/* Fetch the outcome, make a signed bundle of it (network, columns, scaling, names of the classes) and publish it as a version of `name`.
- * image_width, image_height: the columns are the grey values of an image, row by row, so that photos are taken beside tables; 0: tables
- * only. CPN_EDENIED without the right "publish": the detail says who has it; CPN_ENOTSUP. */
-struct cpn_session_publish_options {
-    uint32_t size;
-    const char *name;
-    uint32_t image_width, image_height;
-};
-#define CPN_SESSION_PUBLISH_OPTIONS_INIT { .size = sizeof(struct cpn_session_publish_options) }
+/* Fetch the outcome, make a signed bundle of it (network, columns, scaling, names of the classes) and publish it as a version of a model.
+ * CPN_EINVAL, CPN_EBADINPUT: what the table has does not fit. CPN_EDENIED without the right "publish": the detail says who has it;
+ * CPN_ENOTSUP. */
 int cpn_session_publish(struct cpn_client *client, const struct cpn_id *session, const struct cpn_session_publish_options *options,
                         int timeout_ms, uint32_t *version);
 

@@ -69,6 +69,12 @@ int cpni_session_report_next(struct cpn_client *client, const struct cpn_id *ses
                              struct cpn_session_report *last, int timeout_ms, struct cpn_session_report **out);
 void cpni_session_points_free(struct cpni_session_points *points);
 
+/* ---- session_bundle.c ---- */
+
+/* What is wrong with publishing a model that learned from such a table, as far as that can be known without the model. CPN_EINVAL,
+ * CPN_EBADINPUT with a detail; CPN_ENOTSUP in a build that cannot publish. */
+int cpni_session_publishable(struct cpn_client *client, const struct cpn_session_publish_options *options, const struct cpni_schema *schema);
+
 /* ---- session_outcome.c ---- */
 
 /* What a session led to so far: weights, what they are the weights of, and what their rows look like. */

@@ -30,3 +30,10 @@ int cpn_session_publish(struct cpn_client *client, const struct cpn_id *session,
     (void)version;
     return cpni_client_fail(client, CPN_ENOTSUP, "no bundle can be made: this libcpn was built without ONNX and JSON");
 }
+
+int cpni_session_publishable(struct cpn_client *client, const struct cpn_session_publish_options *options, const struct cpni_schema *schema)
+{
+    (void)options;
+    (void)schema;
+    return cpni_client_fail(client, CPN_ENOTSUP, "nothing can be published later: this libcpn was built without ONNX and JSON");
+}

@@ -39,12 +39,11 @@ static int write_named(struct bundle *bundle, const char *name, const void *data
     return cpni_session_write_file(bundle->client, path, data, size);
 }
 
-/* Takes the reference. */
+/* Takes the reference; NULL: out of memory. */
 static int write_json(struct bundle *bundle, const char *name, json_t *json)
 {
     char *text = json != NULL ? json_dumps(json, JSON_INDENT(1)) : NULL;
-    int rc = text != NULL ? write_named(bundle, name, text, strlen(text))
-                          : cpni_client_fail(bundle->client, CPN_EBADINPUT, "the names of columns or classes are not UTF-8, which %s must be", name);
+    int rc = text != NULL ? write_named(bundle, name, text, strlen(text)) : CPN_ENOMEM;
     free(text);
     json_decref(json);
     return rc;
@@ -121,23 +120,44 @@ static void remove_files(const struct bundle *bundle)
 
 /* ---- publishing ---- */
 
-/* What a node would find out only after it had fetched the bundle. */
-static int check(const struct bundle *bundle)
+/* The caller's options, of whatever size, as this build's. CPN_EINVAL with a detail. */
+static int options_of(struct cpn_client *client, const struct cpn_session_publish_options *given, struct cpn_session_publish_options *out)
 {
-    const struct cpn_session_publish_options *options = bundle->options;
-    const struct cpni_schema *schema = &bundle->outcome->schema;
+    *out = (struct cpn_session_publish_options){ 0 };
+    memcpy(out, given, given->size < sizeof *out ? given->size : sizeof *out);
+    if (out->name == NULL || out->name[0] == 0 || (out->image_width == 0) != (out->image_height == 0)) {
+        return cpni_client_fail(client, CPN_EINVAL, "a model to publish needs a name, and an image both width and height");
+    }
+    return 0;
+}
+
+/* What a node would find out only after it had fetched the bundle. */
+static int check(struct cpn_client *client, const struct cpn_session_publish_options *options, const struct cpni_schema *schema)
+{
     uint64_t pixels = (uint64_t)options->image_width * options->image_height;
     if (pixels != 0 && (pixels != schema->columns || schema->columns != schema->feature_count)) {
-        return cpni_client_fail(bundle->client, CPN_EINVAL, "an image of %ux%u has %llu grey values; this model takes %u columns",
+        return cpni_client_fail(client, CPN_EINVAL, "an image of %ux%u has %llu grey values; this model takes %u columns",
                                 options->image_width, options->image_height, (unsigned long long)pixels, schema->feature_count);
     }
     for (uint32_t i = 0; i < schema->class_count; i++) {
         if (strlen(schema->classes[i]) >= sizeof((struct cpn_label *)0)->name) {
-            return cpni_client_fail(bundle->client, CPN_EBADINPUT, "class '%.40s...' has a name of %zu bytes; a result holds %zu",
+            return cpni_client_fail(client, CPN_EBADINPUT, "class '%.40s...' has a name of %zu bytes; a result holds %zu",
                                     schema->classes[i], strlen(schema->classes[i]), sizeof((struct cpn_label *)0)->name - 1);
         }
     }
+    json_t *json = cpni_schema_to_json(schema);
+    if (json == NULL) {
+        return cpni_client_fail(client, CPN_EBADINPUT, "the names of columns or classes are not UTF-8: convert the table (iconv)");
+    }
+    json_decref(json);
     return 0;
+}
+
+int cpni_session_publishable(struct cpn_client *client, const struct cpn_session_publish_options *given, const struct cpni_schema *schema)
+{
+    struct cpn_session_publish_options options;
+    int rc = options_of(client, given, &options);
+    return rc == 0 ? check(client, &options, schema) : rc;
 }
 
 static int publish(struct bundle *bundle, int timeout_ms, uint32_t *version)
@@ -155,7 +175,7 @@ static int publish(struct bundle *bundle, int timeout_ms, uint32_t *version)
 
 static int make_and_publish(struct bundle *bundle, int timeout_ms, uint32_t *version)
 {
-    int rc = check(bundle);
+    int rc = check(bundle->client, bundle->options, &bundle->outcome->schema);
     if (rc < 0) {
         return rc;
     }
@@ -173,13 +193,10 @@ int cpn_session_publish(struct cpn_client *client, const struct cpn_id *session,
                         int timeout_ms, uint32_t *version)
 {
     const int64_t until_us = cpni_client_until(timeout_ms);
-    struct cpn_session_publish_options options = { 0 };
+    struct cpn_session_publish_options options;
     struct cpni_session_outcome outcome;
-    memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
-    if (options.name == NULL || options.name[0] == 0 || (options.image_width == 0) != (options.image_height == 0)) {
-        return cpni_client_fail(client, CPN_EINVAL, "a model to publish needs a name, and an image both width and height");
-    }
-    int rc = cpni_session_outcome_fetch(client, session, timeout_ms, &outcome);
+    int rc = options_of(client, given, &options);
+    rc = rc == 0 ? cpni_session_outcome_fetch(client, session, timeout_ms, &outcome) : rc;
     if (rc < 0) {
         return rc;
     }

@@ -56,6 +56,23 @@ static int check_table(struct cpn_client *client, const struct cpni_session_spec
     return 0;
 }
 
+/* Nobody wants to hear after hours of training that its outcome cannot be what it was meant for. */
+static int check_publish(struct cpn_client *client, const struct cpn_session_publish_options *publish, const struct cpni_buf *bytes)
+{
+    struct cpni_schema schema;
+    char why[CPNI_DATA_DETAIL] = "";
+    if (publish == NULL) {
+        return 0;
+    }
+    int rc = cpni_schema_read(bytes->data, bytes->size, &schema, why);
+    if (rc < 0) {
+        return cpni_client_fail(client, rc, "%s", why);
+    }
+    rc = cpni_session_publishable(client, publish, &schema);
+    cpni_schema_free(&schema);
+    return rc;
+}
+
 static const char *name_of(const struct cpn_session_options *options)
 {
     const char *slash = strrchr(options->table.path, '/');
@@ -200,6 +217,7 @@ static int read_and_send(struct cpn_client *client, const struct cpn_session_opt
         return rc;
     }
     rc = check_table(client, spec, &table);
+    rc = rc == 0 ? check_publish(client, options->publish, &table.schema) : rc;
     if (rc == 0 && options->local_steps == 0) {
         default_local_steps(spec, &table);
     }

@@ -144,7 +144,7 @@ class Training(NetworkTest):
         self.assertEqual(done.returncode, 5, done.stderr)
         self.one_line(done.stderr, "wrong.csv", "row 3", "four")
         for args, part in ((("--mode", "both"), "--mode"), (("--set", "lr=fast"), "lr=fast"), (("--validation", "1"), "--validation"),
-                           (("--publish", "a/b"), "a/b")):
+                           (("--publish", "a/b"), "a/b"), (("--publish", "circle", "--image", "3x1"), "takes 2 columns")):
             done = self.train(*args)
             self.assertIn(done.returncode, (2, 5), done.stderr)
             self.one_line(done.stderr, part)

@@ -200,6 +200,32 @@ static void what_no_trainer_takes_is_told_before_a_peer_is_asked_for(void **stat
     refused(network, &options, CPN_EBADINPUT, "too few for 5 peers");
 }
 
+/* Found out only when the training was over. */
+static void what_cannot_be_published_is_told_before_a_peer_is_asked_for(void **state)
+{
+    const struct network *network = *state;
+    struct cpn_session_options options = CPN_SESSION_OPTIONS_INIT;
+    struct cpn_session_publish_options publish = CPN_SESSION_PUBLISH_OPTIONS_INIT;
+    options.table.path = write_table(network, "width,kind\n1,a\n2,b\n3,a\n4,b\n");
+    options.table.label = "kind";
+    options.publish = &publish;
+#ifdef CPN_TEST_TRAIN
+    refused(network, &options, CPN_EINVAL, "needs a name");
+    publish.name = "flowers";
+    publish.image_width = publish.image_height = 2;
+    refused(network, &options, CPN_EINVAL, "an image of 2x2 has 4 grey values; this model takes 1 columns");
+    publish.image_width = publish.image_height = 0;
+    char text[256];
+    snprintf(text, sizeof text, "width,kind\n1,a\n2,b%099d\n3,a\n", 7);
+    write_table(network, text);
+    refused(network, &options, CPN_EBADINPUT, "has a name of 100 bytes; a result holds 95");
+    write_table(network, "l\xe4nge,kind\n1,a\n2,b\n");
+    refused(network, &options, CPN_EBADINPUT, "not UTF-8");
+#else
+    refused(network, &options, CPN_ENOTSUP, "built without ONNX");
+#endif
+}
+
 struct progress {
     int calls;
     uint64_t done, total;
@@ -511,6 +537,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_tables_are_told_with_row_and_column, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_options_are_told_before_the_table_is_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_no_trainer_takes_is_told_before_a_peer_is_asked_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_published_is_told_before_a_peer_is_asked_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_start_may_be_given_up, set_up, tear_down),
         cmocka_unit_test(states_and_modes_have_names),
         cmocka_unit_test_setup_teardown(a_table_becomes_a_model, set_up_nodes, tear_down_nodes),
