@@ -35,8 +35,9 @@ struct arguments {
     uint32_t tasks_max, user_tasks_max, poison_attempts;
 };
 
-/* What the first start made. */
+/* What the first start made, or the one after a first start that did not get so far (its port was taken, or it was killed). */
 struct first_start {
+    bool made;
     char context[PATHS_MAX];
     bool context_is_default; /* where `cpn` finds it by itself */
     struct join_line nodes, users;
@@ -151,12 +152,14 @@ static int make_first(struct cpn_master *master, const struct arguments *argumen
         const char *detail = cpn_master_detail(master);
         fprintf(stderr, "cpn-master: %s: %s\n", first->context, *detail != 0 ? detail : cpn_strerror(rc));
     }
+    first->made = rc == 0;
     return rc;
 }
 
 static void tell_first(const struct cpn_master *master, const struct arguments *arguments, const struct first_start *first)
 {
-    printf("Made a new network '%s' in %s.\n\n", cpn_master_name(master), arguments->data);
+    printf(cpn_master_created(master) ? "Made a new network '%s' in %s.\n\n" : "The network '%s' in %s had no administrator yet.\n\n",
+           cpn_master_name(master), arguments->data);
     printf("You are its administrator; the context is %s (keep it secret).\n", first->context);
     if (!first->context_is_default) {
         printf("Use it with: cpn COMMAND --context %s  or  export CPN_CONTEXT=%s\n", first->context, first->context);
@@ -168,7 +171,7 @@ static void tell_first(const struct cpn_master *master, const struct arguments *
 
 static void tell(const struct cpn_master *master, const struct arguments *arguments, const struct first_start *first)
 {
-    if (cpn_master_created(master)) {
+    if (first->made) {
         tell_first(master, arguments, first);
     } else {
         printf("Network '%s' of %s. Join lines: cpn token create --role node|user|admin\n", cpn_master_name(master), arguments->data);
@@ -185,7 +188,7 @@ static bool tell_programs(const struct cpn_master *master, const struct argument
     char key[CPN_KEY_TEXT];
     char text[3 * CPN_LINE + PATHS_MAX];
     int length = snprintf(text, sizeof text, "pid=%d\nport=%d\nkey=%s\n", (int)getpid(), cpn_master_port(master), cpn_key_text(&id, key));
-    if (cpn_master_created(master)) {
+    if (first->made) {
         snprintf(text + length, sizeof text - (size_t)length, "context=%s\nnode_join=%s\nuser_join=%s\n", first->context,
                  first->nodes.text, first->users.text);
     }
@@ -202,7 +205,7 @@ static void stop(void *master)
 static int run(struct cpn_master *master, const struct arguments *arguments)
 {
     struct first_start *first = calloc(1, sizeof *first);
-    int rc = first == NULL ? CPN_ENOMEM : cpn_master_created(master) ? make_first(master, arguments, first) : 0;
+    int rc = first == NULL ? CPN_ENOMEM : cpn_master_has_admin(master) ? 0 : make_first(master, arguments, first);
     if (rc < 0) {
         free(first);
         return exit_code_of(rc);

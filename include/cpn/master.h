@@ -47,13 +47,16 @@ int cpn_master_open(const struct cpn_master_options *options, struct cpn_master 
 void cpn_master_close(struct cpn_master *master); /* commits what waits; NULL is fine */
 
 bool cpn_master_created(const struct cpn_master *master); /* this open made the network */
+/* Somebody can administer it: not before cpn_master_admin_context(), nor after a first start that was cut off before that. */
+bool cpn_master_has_admin(const struct cpn_master *master);
 int cpn_master_port(const struct cpn_master *master);     /* the first TCP port that was bound; 0: none */
 const char *cpn_master_name(const struct cpn_master *master);
 struct cpn_key cpn_master_key(const struct cpn_master *master);
 
 /* ---- for who starts the master, before the first dispatch; each blocks until it is durable ---- */
 
-/* Make an identity of role admin and write its context file (0600): the first administrator. CPN_EEXISTS: the file is there. */
+/* Make an identity of role admin and write its context file (0600): the first administrator. CPN_EEXISTS: the file is there. The file
+ * comes first: killed in between, it may be there and be of no use. */
 int cpn_master_admin_context(struct cpn_master *master, const char *name, const char *path);
 /* A join line for `uses` nodes or users, valid for ttl_ms. */
 int cpn_master_join_line(struct cpn_master *master, enum cpn_role role, uint64_t ttl_ms, uint32_t uses, char line[CPN_LINE]);

@@ -66,6 +66,9 @@ int64_t cpni_master_core_deadline(const struct cpni_master_core *core);
 /* Whether ZAP should let this key in: enrolled and not revoked, or a live token. */
 bool cpni_master_core_admits(const struct cpni_master_core *core, const struct cpn_key *key, const struct cpni_now *now);
 
+/* Whether somebody can administer this network: an identity of role admin that is not revoked, roles of this process aside. */
+bool cpni_master_core_has_admin(const struct cpni_master_core *core);
+
 /* Full scan of the invariants (tests, simulator): NULL, or what is broken. */
 const char *cpni_master_core_check(const struct cpni_master_core *core);
 

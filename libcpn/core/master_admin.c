@@ -32,15 +32,25 @@ static struct cpni_midentity *target(const struct cpni_master_core *core, const 
     return identity;
 }
 
-static bool last_admin(const struct cpni_master_core *core, const struct cpni_midentity *but)
+static bool any_admin(const struct cpni_master_core *core, const struct cpni_midentity *but)
 {
     const struct cpni_midentity *identity;
     for (identity = core->identities; identity != NULL; identity = identity->hh.next) {
         if (identity != but && identity->role == CPN_ROLE_ADMIN && identity->enrolled && !identity->revoked && !identity->local) {
-            return false;
+            return true;
         }
     }
-    return but->role == CPN_ROLE_ADMIN;
+    return false;
+}
+
+bool cpni_master_core_has_admin(const struct cpni_master_core *core)
+{
+    return any_admin(core, NULL);
+}
+
+static bool last_admin(const struct cpni_master_core *core, const struct cpni_midentity *identity)
+{
+    return identity->role == CPN_ROLE_ADMIN && !any_admin(core, identity);
 }
 
 /* ---- one function for each kind of change: fills in the command, or says why not (code set) ---- */

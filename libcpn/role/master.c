@@ -306,6 +306,11 @@ bool cpn_master_created(const struct cpn_master *master)
     return master->created;
 }
 
+bool cpn_master_has_admin(const struct cpn_master *master)
+{
+    return cpni_master_core_has_admin(master->core);
+}
+
 int cpn_master_port(const struct cpn_master *master)
 {
     return cpni_router_port(master->router);

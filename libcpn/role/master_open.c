@@ -429,29 +429,48 @@ static int endpoints_text(const struct cpn_master *master, char *text, size_t ro
     return used != 0 ? 0 : CPN_ESTATE;
 }
 
-/* The identity is committed before its file is written, under keys that exist nowhere else yet: a crash in between costs an unused row. */
-static int enrol_admin(struct cpn_master *master, struct cpn_context *context)
+static int add_admin(struct cpn_master *master, struct cpn_context *context)
 {
     struct cpni_command add = { .type = CPNI_COMMAND_IDENTITY_ADD };
-    struct cpni_command signer = { .type = CPNI_COMMAND_SIGNER_ADD };
     struct cpni_commit commit;
     const struct cpni_master_history history = { 0 };
-    add.u.identity_add = (struct cpni_command_identity_add){ .key = context->keys.public_key, .role = CPN_ROLE_ADMIN, .wall_us = master->now.wall_us };
+    add.u.identity_add = (struct cpni_command_identity_add){ .key = context->keys.public_key, .role = CPN_ROLE_ADMIN,
+                                                             .wall_us = master->now.wall_us };
     cpni_str_copy(cpni_str(context->name), add.u.identity_add.name, sizeof add.u.identity_add.name);
+    int rc = cpni_master_commit_now(master, &add, &commit);
+    if (rc < 0) {
+        return rc;
+    }
+    cpni_str_copy(cpni_str(commit.text), context->name, sizeof context->name);
+    return cpni_master_core_identity(master->core, &context->keys.public_key, CPN_ROLE_ADMIN, cpni_str(context->name), false, true, &history);
+}
+
+static int add_signer(struct cpn_master *master, const struct cpn_context *context)
+{
+    struct cpni_command signer = { .type = CPNI_COMMAND_SIGNER_ADD };
+    struct cpni_commit commit;
     signer.u.signer_add = (struct cpni_command_signer_add){ .key = context->keys.public_key, .signer = context->sign.public_key,
                                                             .wall_us = master->now.wall_us };
-    int rc = cpni_master_commit_now(master, &add, &commit);
-    if (rc == 0) {
-        cpni_str_copy(cpni_str(commit.text), context->name, sizeof context->name);
-        rc = cpni_master_commit_now(master, &signer, &commit);
+    int rc = cpni_master_commit_now(master, &signer, &commit);
+    return rc < 0 ? rc : cpni_master_core_signer(master->core, &context->keys.public_key, &context->sign.public_key);
+}
+
+/* The file first: an administrator without a file would be one that nobody can be, and that keeps the next start from making another. */
+static int save_and_enrol(struct cpn_master *master, struct cpn_context *context, const char *path)
+{
+    char wished[sizeof context->name];
+    memcpy(wished, context->name, sizeof wished);
+    int rc = cpni_context_save(context, path, false, master->detail);
+    if (rc < 0) {
+        return rc;
     }
-    if (rc == 0) {
-        rc = cpni_master_core_identity(master->core, &context->keys.public_key, CPN_ROLE_ADMIN, cpni_str(context->name), false, true, &history);
+    rc = add_admin(master, context);
+    if (rc < 0) {
+        unlink(path);
+        return rc;
     }
-    if (rc == 0) {
-        rc = cpni_master_core_signer(master->core, &context->keys.public_key, &context->sign.public_key);
-    }
-    return rc;
+    rc = add_signer(master, context);
+    return rc == 0 && strcmp(wished, context->name) != 0 ? cpni_context_save(context, path, true, master->detail) : rc;
 }
 
 int cpn_master_admin_context(struct cpn_master *master, const char *name, const char *path)
@@ -475,10 +494,7 @@ int cpn_master_admin_context(struct cpn_master *master, const char *name, const 
         rc = cpni_context_set_endpoints(context, endpoints);
     }
     if (rc == 0) {
-        rc = enrol_admin(master, context);
-    }
-    if (rc == 0) {
-        rc = cpni_context_save(context, path, false, master->detail);
+        rc = save_and_enrol(master, context, path);
     }
     cpn_context_free(context);
     return rc;

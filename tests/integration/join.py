@@ -7,6 +7,7 @@
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 
@@ -161,6 +162,25 @@ class Start(NetworkTest):
                                 f"tcp://127.0.0.1:{self.network.port}", "--admin-context", self.network.path("admin2"))
         self.assertEqual(done.returncode, 6)
         self.one_line(done.stderr, self.network.port, "in use")
+
+    def test_a_first_start_that_failed_is_made_up_for(self):
+        network = self.network
+        context = network.path("admin2")
+        self.assertEqual(network.master.kill(signal.SIGTERM), 0)
+        args = ("cpn-master", "--data", network.path("m2"), "--listen")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.run_program(*args, f"tcp://127.0.0.1:{taken.getsockname()[1]}", "--admin-context", context)
+        for unusable in (network.file("plain", "a file") + "/admin", network.path("")):
+            done = self.run_program(*args, "tcp://127.0.0.1:0", "--admin-context", unusable)
+            self.assertNotEqual(done.returncode, 0)
+            self.one_line(done.stderr, unusable)
+        master = network.start("m2", *args, "tcp://127.0.0.1:0", "--admin-context", context)
+        ready = master.ready()
+        with open(master.out_path, encoding="utf-8") as out:
+            text = out.read()
+        for part in ("had no administrator yet", context, ready["node_join"], ready["user_join"]):
+            self.assertIn(part, text)
+        self.assertEqual([user["role"] for user in network.json("users", context=context)], ["admin"])
 
     def test_data_directory_in_use(self):
         done = self.run_program("cpn-master", "--data", self.network.path("m"), "--listen", "tcp://127.0.0.1:0")
