@@ -29,7 +29,7 @@ static int find(struct cli *cli, const char *text, struct cpn_id *session)
 static void print_table(const struct cpn_session_info *sessions, size_t count)
 {
     static const char *const titles[]
-        = { "SESSION", "NAME", "STATE", "MODE", ">PEERS", ">ROUND", ">ACCURACY", ">LOSS", "STARTED", ">TOOK", "USER", "WHY", NULL };
+        = { "SESSION", "NAME", "STATE", "MODE", ">PEERS", ">ROUND", ">ACCURACY", ">LOSS", "STARTED", ">TOOK", "USER", "NOTE", NULL };
     struct table table;
     table_init(&table, titles);
     for (size_t i = 0; i < count; i++) {
