@@ -5,23 +5,21 @@
 /* See readyfile.h. */
 #include "readyfile.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "outfile.h"
 
 bool readyfile_write(const char *program, const char *path, const char *text)
 {
-    char temporary[PATH_MAX];
-    snprintf(temporary, sizeof temporary, "%s.new", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    size_t size = strlen(text);
-    bool ok = fd >= 0 && write(fd, text, size) == (ssize_t)size;
-    ok = (fd < 0 || close(fd) == 0) && ok && rename(temporary, path) == 0;
-    if (!ok) {
-        fprintf(stderr, "%s: cannot write %s: %s\n", program, path, strerror(errno));
+    struct outfile out;
+    int error = outfile_open(&out, path, 0600);
+    if (error == 0) {
+        fputs(text, out.file);
+        error = outfile_close(&out, true);
     }
-    return ok;
+    if (error != 0) {
+        fprintf(stderr, "%s: cannot write %s: %s\n", program, path, strerror(error));
+    }
+    return error == 0;
 }

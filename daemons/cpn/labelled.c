@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "write.h"
@@ -18,14 +17,9 @@ int labelled_open(struct labelled *labelled)
         labelled->file = labelled->json ? NULL : stdout;
         return 0;
     }
-    if (snprintf(labelled->temporary, sizeof labelled->temporary, "%s.part", labelled->out) >= (int)sizeof labelled->temporary) {
-        return ENAMETOOLONG;
-    }
     int error = write_make_directory_of(labelled->out);
-    if (error == 0) {
-        labelled->file = fopen(labelled->temporary, "we");
-        error = labelled->file == NULL ? errno : 0;
-    }
+    error = error == 0 ? outfile_open(&labelled->outfile, labelled->out, 0666) : error;
+    labelled->file = error == 0 ? labelled->outfile.file : NULL;
     return error;
 }
 
@@ -106,16 +100,9 @@ int labelled_close(struct labelled *labelled, bool keep)
     if (labelled->file == NULL) {
         return 0;
     }
-    int error = ferror(labelled->file) != 0 ? EIO : 0;
     if (labelled->file == stdout) {
+        int error = ferror(stdout) != 0 ? EIO : 0;
         return fflush(stdout) != 0 ? errno : error;
     }
-    error = fclose(labelled->file) != 0 ? errno : error;
-    if (keep && error == 0 && rename(labelled->temporary, labelled->out) != 0) {
-        error = errno;
-    }
-    if (!keep || error != 0) {
-        unlink(labelled->temporary);
-    }
-    return error;
+    return outfile_close(&labelled->outfile, keep);
 }

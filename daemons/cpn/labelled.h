@@ -6,9 +6,9 @@
 #ifndef CPN_LABELLED_H
 #define CPN_LABELLED_H
 
-#include <limits.h>
 #include <stdio.h>
 
+#include "common/outfile.h"
 #include "rows.h"
 
 struct labelled_answer {
@@ -25,7 +25,7 @@ struct labelled {
     bool json;
     const struct rows *rows;
     FILE *file; /* NULL: JSON alone */
-    char temporary[PATH_MAX];
+    struct outfile outfile;
 };
 
 /* The file appears under its name when it is whole. 0 or an errno. */

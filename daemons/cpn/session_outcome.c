@@ -27,7 +27,7 @@ int outcome_plot(struct cli *cli, const struct cpn_session_report *report, const
         fprintf(stderr, "%s: %s: %s\n", cli->name, path, cpn_strerror(rc));
         return exit_code_of(rc);
     }
-    int error = write_copy(path, picture, size);
+    int error = write_whole(path, picture, size);
     cpn_client_free_list(picture);
     if (error != 0) {
         fprintf(stderr, "%s: cannot write %s: %s\n", cli->name, path, strerror(error));

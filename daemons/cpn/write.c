@@ -6,12 +6,11 @@
 #include "write.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "common/outfile.h"
 #include "common/paths.h"
 
 int write_make_directory_of(const char *path)
@@ -28,44 +27,20 @@ int write_make_directory_of(const char *path)
     return paths_make(dir, 0777);
 }
 
-static int write_all(int fd, const char *data, size_t size)
+int write_whole(const char *path, const void *data, size_t size)
 {
-    while (size > 0) {
-        ssize_t wrote = write(fd, data, size);
-        if (wrote < 0 && errno != EINTR) {
-            return errno;
-        }
-        if (wrote > 0) {
-            data += wrote;
-            size -= (size_t)wrote;
-        }
+    struct outfile out;
+    int error = outfile_open(&out, path, 0666);
+    if (error != 0) {
+        return error;
     }
-    return 0;
+    error = fwrite(data, 1, size, out.file) == size ? 0 : errno;
+    int closed = outfile_close(&out, error == 0);
+    return error != 0 ? error : closed;
 }
 
 int write_copy(const char *path, const void *data, size_t size)
 {
-    char temporary[PATH_MAX];
-    int rc = write_make_directory_of(path);
-    if (rc == 0 && snprintf(temporary, sizeof temporary, "%s.part", path) >= (int)sizeof temporary) {
-        rc = ENAMETOOLONG;
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        return errno;
-    }
-    rc = write_all(fd, data, size);
-    if (close(fd) != 0 && rc == 0) {
-        rc = errno;
-    }
-    if (rc == 0 && rename(temporary, path) != 0) {
-        rc = errno;
-    }
-    if (rc != 0) {
-        unlink(temporary);
-    }
-    return rc;
+    int error = write_make_directory_of(path);
+    return error != 0 ? error : write_whole(path, data, size);
 }

@@ -4,12 +4,11 @@
 
 /* The outcome of a session (cpn/session.h): its weights and schema are fetched, and written as ONNX. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/outfile.h"
 #include "role/clock.h"
 #include "role/session.h"
 #include "train/onnx.h"
@@ -131,43 +130,12 @@ void cpni_session_outcome_free(struct cpni_session_outcome *outcome)
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t wrote = write(fd, data, size);
-        if (wrote < 0 && errno != EINTR) {
-            return -1;
-        }
-        data += wrote > 0 ? wrote : 0;
-        size -= wrote > 0 ? (size_t)wrote : 0;
-    }
-    return 0;
-}
-
 int cpni_session_write_file(struct cpn_client *client, const char *path, const void *data, size_t size)
 {
-    char part[PATH_MAX];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part) {
-        return cpni_client_fail(client, CPN_EINVAL, "%.80s...: the path is too long", path);
-    }
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    int rc = fd >= 0 ? write_all(fd, data, size) : -1;
-    int error = errno;
-    if (fd >= 0 && close(fd) != 0 && rc == 0) { /* where quotas and networks tell it */
-        error = errno;
-        rc = -1;
-    }
-    if (rc == 0 && rename(part, path) != 0) {
-        error = errno;
-        rc = -1;
-    }
-    if (rc < 0) {
-        if (fd >= 0) {
-            unlink(part);
-        }
-        return cpni_client_fail(client, error == ENOSPC ? CPN_ENOSPC : CPN_EIO, "cannot write %s: %s", path, strerror(error));
-    }
-    return 0;
+    int error = cpni_outfile_write(path, data, size);
+    return error == 0 ? 0
+                      : cpni_client_fail(client, error == ENOSPC || error == EDQUOT ? CPN_ENOSPC : CPN_EIO, "cannot write %s: %s", path,
+                                         strerror(error));
 }
 
 int cpni_session_outcome_write(struct cpn_client *client, const struct cpni_session_outcome *outcome, const char *path)

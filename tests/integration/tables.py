@@ -9,6 +9,7 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import unittest
 import zlib
@@ -79,6 +80,24 @@ class Table(NetworkTest):
         self.assertRegex(out, '^\ufeffplace;"note; with ""quotes""";size;label;predicted;confidence\r\n'
                               'north;"two\r\nlines; ""quoted""";25;;large;(0[.][0-9]+|1)\r\n\r\nsouth;plain;"3";x;small;(0[.][0-9]+|1)$')
 
+    def test_what_is_no_file_is_written_to_as_it_is(self):
+        self.push_kinds()
+        network = self.network
+        rows, pipe, link = network.file("rows.csv", table(20)), network.path("pipe"), network.path("link")
+        os.mkfifo(pipe)
+        process = network.spawn("predict", "kinds", rows, "-o", pipe)
+        with open(pipe, encoding="utf-8") as file:
+            text = file.read()
+        _, told = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, len(text.splitlines())), (0, 21), told)
+        self.assertTrue(stat.S_ISFIFO(os.lstat(pipe).st_mode))
+        target = network.file("target", "before")
+        os.symlink(target, link)
+        network.ok("predict", "kinds", rows, "-o", link)
+        self.assertTrue(os.path.islink(link))
+        with open(target, encoding="utf-8") as file:
+            self.assertEqual(file.read(), text)
+
     def test_a_wrong_row_costs_itself(self):
         self.push_kinds()
         lines = table(3000).splitlines()
@@ -121,11 +140,11 @@ class Table(NetworkTest):
 
     def test_what_is_no_such_table(self):
         self.push_kinds()
-        out = self.network.path("out.csv")
+        out = self.network.path("out", "labelled.csv")
         done = self.predict("size\n3\n", "-o", out)
         self.assertEqual(done.returncode, 5)
         self.assertIn('no column "place" (feature of the model); the columns are "size"', done.stderr)
-        self.assertEqual([name for name in os.listdir(self.network.directory) if name.startswith("out.csv")], [])
+        self.assertEqual(os.listdir(os.path.dirname(out)), [])
         done = self.predict("", "-o", out)
         self.assertEqual(done.returncode, 5)
         self.one_line(done.stderr, "rows.csv", "a row of names")
@@ -144,10 +163,11 @@ class Table(NetworkTest):
 
     def begin(self, rows):
         """A call in the middle of its table."""
-        out = self.network.path("out.csv")
+        out = self.network.path("out", "labelled.csv")
+        folder = os.path.dirname(out)
         process = self.network.spawn("predict", "kinds", self.network.file("rows.csv", table(rows)), "-o", out)
-        part = out + ".part"
-        wait_for("the first rows are written", lambda: os.path.exists(part) and os.path.getsize(part) > 0)
+        wait_for("the first rows are written",
+                 lambda: os.path.isdir(folder) and any(entry.stat().st_size > 0 for entry in os.scandir(folder)))
         return process, out
 
     def test_a_node_dies(self):
@@ -168,7 +188,7 @@ class Table(NetworkTest):
         _, told = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 130, told)
         self.one_line(told, "Interrupted", "not written: " + out)
-        self.assertEqual([name for name in os.listdir(self.network.directory) if name.startswith("out.csv")], [])
+        self.assertEqual(os.listdir(os.path.dirname(out)), [])
         # well within the minute for which the tasks of a client that is silent are kept: the master has its goodbye
         wait_for("nothing is left at the master", lambda: self.network.json("tasks") == [], 30)
 
