@@ -113,13 +113,11 @@ void cpni_msession_evaluated(struct cpni_master_core *core, struct cpni_msession
     }
     uint64_t epoch = epochs_before(session, update->round);
     cpni_mpoint_evaluated(core, lane, CPNI_LANE_COMMON, (uint32_t)epoch, update);
-    if (last) {
-        const struct cpni_mpoint *point = cpni_mpoint_find(session, CPNI_LANE_COMMON, (uint32_t)epoch);
-        if (point != NULL) {
-            session->evaluated = true;
-            session->accuracy_ppm = point->point.accuracy_ppm;
-            session->loss_micro = point->point.loss_micro;
-        }
+    const struct cpni_mpoint *point = cpni_mpoint_find(session, CPNI_LANE_COMMON, (uint32_t)epoch);
+    if (point != NULL) { /* of a session that is stopped the last ones are what is known of its outcome */
+        session->evaluated = true;
+        session->accuracy_ppm = point->point.accuracy_ppm;
+        session->loss_micro = point->point.loss_micro;
     }
 }
 

@@ -100,7 +100,9 @@ static void stop_ends_it_at_once(void **state)
     struct network n;
     network_open(&n, 2);
     start(&n, SPEC);
-    train_on(&n, 7);
+    train_on(&n, 12);
+    assert_true(look(&n)->evaluated); /* before it has ended, too */
+    assert_int_equal(n.row.accuracy_ppm, 550000); /* 50 + round 5 of 100 */
     n.hold_store = true;
     struct cpni_msg stop = { .type = CPNI_MSG_STOP };
     stop.stop.request = 6;
@@ -114,6 +116,8 @@ static void stop_ends_it_at_once(void **state)
     assert_int_equal(n.done, 2);
     assert_int_equal(look(&n)->state, CPNI_SESSION_STOPPED);
     assert_int_equal(n.row.weights_size, sizeof n.outcome); /* what was learned is kept */
+    assert_true(n.row.evaluated);
+    assert_int_equal(n.row.accuracy_ppm, 550000);
     all_released(&n);
     network_close(&n);
 }
