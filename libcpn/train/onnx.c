@@ -7,12 +7,14 @@
 #include "train/onnx.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cpn/error.h>
 
 #include "base/alloc.h"
 #include "onnx.pb-c.h"
+#include "train/schema_json.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "raw tensor data is little-endian");
 
@@ -222,10 +224,15 @@ static int build(struct graph *g, const struct cpni_onnx *onnx)
     return 0;
 }
 
-static int pack(struct graph *g, struct cpni_buf *out)
+static int pack(struct graph *g, char *schema, struct cpni_buf *out)
 {
     Onnx__OperatorSetIdProto opset = ONNX__OPERATOR_SET_ID_PROTO__INIT, *opsets = &opset;
+    Onnx__StringStringEntryProto entry = ONNX__STRING_STRING_ENTRY_PROTO__INIT, *entries = &entry;
     Onnx__ModelProto proto = ONNX__MODEL_PROTO__INIT;
+    entry.key = text(CPNI_ONNX_SCHEMA);
+    entry.value = schema;
+    proto.n_metadata_props = schema != NULL;
+    proto.metadata_props = &entries;
     opset.domain = text("");
     opset.has_version = 1;
     opset.version = OPSET;
@@ -255,8 +262,12 @@ int cpni_onnx_write(const struct cpni_onnx *onnx, struct cpni_buf *out)
     if (g == NULL) {
         return CPN_ENOMEM;
     }
+    json_t *json = onnx->schema != NULL ? cpni_schema_to_json(onnx->schema) : NULL;
+    char *schema = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL; /* not if a name is not UTF-8: protobuf's texts are */
     int rc = build(g, onnx);
-    rc = rc == 0 ? pack(g, out) : rc;
+    rc = rc == 0 ? pack(g, schema, out) : rc;
+    free(schema);
+    json_decref(json);
     cpni_free(g->weights);
     cpni_free(g);
     return rc;

@@ -4,7 +4,7 @@
 
 /* A trained network as ONNX (opset 11): Gemm and Relu by layer, then Softmax. What the schema standardised is folded
  * into the first layer, so the network takes rows as they would lie in a dataset that was not standardised, and gives
- * probabilities by class. Must not know bundles or files. */
+ * probabilities by class; what they are stands in the file's metadata. Must not know bundles or files. */
 #ifndef CPNI_ONNX_H
 #define CPNI_ONNX_H
 
@@ -13,6 +13,7 @@
 #include "data/schema.h"
 
 #define CPNI_ONNX_INPUT "input"          /* float32 [rows, inputs], any number of rows */
+#define CPNI_ONNX_SCHEMA "schema"       /* of the metadata: which column and category each input is, the names of the classes (schema_json.h) */
 #define CPNI_ONNX_OUTPUT "probabilities" /* float32 [rows, classes] */
 
 struct cpni_onnx {

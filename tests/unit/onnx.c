@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ struct net {
     float *weights;
     struct cpni_feature features[INPUTS];
     struct cpni_schema schema;
+    char label[8], name[8];
     float raw[ROWS * INPUTS], standardised[ROWS * INPUTS], expected[ROWS * CLASSES];
 };
 
@@ -47,9 +49,13 @@ static void make_net(struct net *net, uint32_t hidden)
     net->spec.hidden_count = hidden;
     net->schema.columns = net->schema.feature_count = INPUTS;
     net->schema.features = net->features;
+    net->schema.label = net->label;
+    snprintf(net->label, sizeof net->label, "digit");
+    snprintf(net->name, sizeof net->name, "pixel");
     cpni_random_seed(&random, 1, hidden);
     for (uint32_t i = 0; i < INPUTS; i++) {
-        net->features[i] = (struct cpni_feature){ .first = i,
+        net->features[i] = (struct cpni_feature){ .name = net->name,
+            .first = i,
             .width = 1,
             .mean = (double)cpni_random_uniform(&random) * 5,
             .deviation = (double)cpni_random_uniform(&random) + 2 };
@@ -85,6 +91,10 @@ static void the_file_says_what_was_trained(void **state)
     Onnx__ModelProto *model = onnx__model_proto__unpack(NULL, bytes.size, bytes.data);
     assert_non_null(model);
     assert_int_equal(model->opset_import[0]->version, 11);
+    assert_int_equal(model->n_metadata_props, 1); /* what the inputs are, for whoever has the file alone */
+    assert_string_equal(model->metadata_props[0]->key, CPNI_ONNX_SCHEMA);
+    assert_non_null(strstr(model->metadata_props[0]->value, "\"label\":\"digit\""));
+    assert_non_null(strstr(model->metadata_props[0]->value, "{\"name\":\"pixel\",\"mean\":"));
     const Onnx__GraphProto *graph = model->graph;
     assert_string_equal(graph->name, "digits");
     static const char *const operations[] = { "Gemm", "Relu", "Gemm", "Relu", "Gemm", "Softmax" };
