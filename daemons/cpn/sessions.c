@@ -162,22 +162,40 @@ int command_sessions_watch(int argc, char **argv)
     return cli_end(&cli, status != 0 ? status : session_watch(&cli, &session, NULL, true));
 }
 
+/* Of a session that is over already, too: a stop that came late is no fault. */
+static int stop(struct cli *cli, const char *which)
+{
+    struct cpn_id session;
+    struct cpn_session_report *report = NULL;
+    int status = find(cli, which, &session);
+    if (status != 0) {
+        return status;
+    }
+    int rc = cpn_session_stop(cli->client, &session, cli_timeout_ms(cli));
+    rc = rc == 0 ? cpn_session_report(cli->client, &session, cli_timeout_ms(cli), &report) : rc;
+    if (rc < 0) {
+        return cli_fail(cli, which, rc);
+    }
+    char id[VIEW_ID];
+    if (cli->json) {
+        cli_print_json(view_session_json(&report->info), false);
+    } else {
+        printf("Session %s: %s\n", view_id(&session, id), cpn_session_state_name(report->info.state));
+    }
+    cpn_session_report_free(report);
+    return EXIT_CODE_OK;
+}
+
 int command_sessions_stop(int argc, char **argv)
 {
     struct cli cli;
-    struct cpn_id session;
     int first, status;
     const struct cli_usage usage
-        = { "cpn sessions stop", "SESSION", "Stop a session that you started, or any as an admin. What was learned so far is kept.\n", NULL, 0, 1, 1 };
+        = { "cpn sessions stop", "SESSION [--json]", "Stop a session that you started, or any as an admin. What was learned so far is kept.\n", NULL, 0, 1, 1 };
     if (!cli_begin(&cli, &usage, argc, argv, &first, &status)) {
         return status;
     }
-    status = find(&cli, argv[first], &session);
-    if (status == 0) {
-        int rc = cpn_session_stop(cli.client, &session, cli_timeout_ms(&cli));
-        status = rc < 0 ? cli_fail(&cli, argv[first], rc) : EXIT_CODE_OK;
-    }
-    return cli_end(&cli, status);
+    return cli_end(&cli, stop(&cli, argv[first]));
 }
 
 static int export_model(struct cli *cli, const char *which, const char *path)

@@ -206,7 +206,8 @@ static void fetched(struct cpni_master_core *core, struct cpni_mtask *task, cons
     if (input && outcome->code == 0) {
         cpni_msubmit_queue(core, task);
     } else if (input) {
-        cpni_mtask_end(core, task, outcome->code, CPNI_FAILURE_INPUT, "the input could not be fetched from its client: %s",
+        cpni_mtask_end(core, task, outcome->code, CPNI_FAILURE_INPUT,
+                       outcome->code == CPN_ENOSPC ? "the master cannot keep the input: %s" : "the input could not be fetched from its client: %s",
                        outcome->text);
     } else if (outcome->code == 0) {
         cpni_mlease_ack(core, task->node->link, &task->id, task->attempt);

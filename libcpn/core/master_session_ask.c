@@ -125,7 +125,8 @@ static void arrived(struct cpni_master_core *core, struct cpni_msession *session
 {
     bool dataset = outcome->ticket == session->tickets;
     if (outcome->code < 0) {
-        cpni_msession_end(core, session, CPNI_SESSION_FAILED, outcome->code, "the %s could not be fetched from its client: %s",
+        cpni_msession_end(core, session, CPNI_SESSION_FAILED, outcome->code,
+                          outcome->code == CPN_ENOSPC ? "the master cannot keep the %s: %s" : "the %s could not be fetched from its client: %s",
                           dataset ? "dataset" : "schema", outcome->text);
         return;
     }

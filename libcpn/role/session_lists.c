@@ -194,13 +194,17 @@ int cpn_session_find(struct cpn_client *client, const char *text, int timeout_ms
     }
     struct match found = match(sessions, count, text);
     cpn_client_free_list(sessions);
-    if (found.begun == 1 && (found.named == 0 || strlen(text) == CPN_ID_TEXT - 1)) {
+    const bool same = found.begun == 1 && found.named == 1 && memcmp(&found.start, &found.name, sizeof found.name) == 0;
+    if (found.begun == 1 && (found.named == 0 || same || strlen(text) == CPN_ID_TEXT - 1)) {
         *session = found.start;
         return 0;
     }
-    if (found.named == 1) {
+    if (found.named == 1 && found.begun == 0) {
         *session = found.name;
         return 0;
+    }
+    if (found.named > 0 && found.begun > 0) { /* what was meant for one must not stop the other */
+        return cpni_client_fail(client, CPN_EINVAL, "a session is called %s, and the id of another begins so: say more of the id", text);
     }
     if (found.named > 1) {
         return cpni_client_fail(client, CPN_EINVAL, "%zu sessions are called %s: say the id of one", found.named, text);
