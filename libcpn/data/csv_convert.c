@@ -8,6 +8,7 @@
 #include "data/csv_convert.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,8 @@
 #include "base/alloc.h"
 #include "data/csv.h"
 #include "data/csv_join.h"
+
+#define WAIT_MS 100 /* for bytes, between two looks at whether they are still wanted */
 
 struct convert {
     const struct cpni_csv_options *options;
@@ -39,10 +42,33 @@ struct convert {
     int rc;
 };
 
+static int tell_progress(struct convert *c)
+{
+    if (c->options->progress != NULL && c->options->progress(c->options->progress_arg, c->bytes_read) != 0) {
+        return cpni_csv_fail(c->report, CPN_ECANCELLED, "given up");
+    }
+    return 0;
+}
+
+/* A pipe may give nothing for long, and whoever waits must be able to give up meanwhile. A file is always ready. */
+static int wait_for_bytes(struct convert *c)
+{
+    struct pollfd in = { .fd = c->in, .events = POLLIN };
+    int rc = 0;
+    while (rc == 0 && poll(&in, 1, WAIT_MS) == 0) {
+        rc = tell_progress(c);
+    }
+    return rc;
+}
+
 /* Fill the block up to `size` bytes. */
 static int fill(struct convert *c, struct cpni_csv_block *block, size_t size)
 {
     while (block->size < size && !c->end_of_input) {
+        int rc = wait_for_bytes(c);
+        if (rc < 0) {
+            return rc;
+        }
         ssize_t count = read(c->in, block->bytes + block->size, size - block->size);
         if (count < 0 && errno != EINTR) {
             return cpni_csv_fail_errno(c->report, "cannot read the table");
@@ -51,10 +77,7 @@ static int fill(struct convert *c, struct cpni_csv_block *block, size_t size)
         block->size += count > 0 ? (size_t)count : 0;
         c->bytes_read += count > 0 ? (size_t)count : 0;
     }
-    if (c->options->progress != NULL && c->options->progress(c->options->progress_arg, c->bytes_read) != 0) {
-        return cpni_csv_fail(c->report, CPN_ECANCELLED, "given up");
-    }
-    return 0;
+    return tell_progress(c);
 }
 
 /* Keep what follows the whole rows for the next block. */

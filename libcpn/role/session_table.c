@@ -87,11 +87,12 @@ static int convert(struct reading *reading)
     }
     int rc = cpni_csv_convert(&options, reading->in, reading->table.fd, report);
     if (rc < 0 && report->errors > 1) {
-        fail(reading, rc, "%s (and %llu more wrong places)", report->error[0], (unsigned long long)(report->errors - 1));
+        fail(reading, rc, "%s (and more: at least %llu wrong places)", report->error[0], (unsigned long long)report->errors);
     } else if (rc == CPN_ENOSPC) {
         fail(reading, rc, "%s (the client's spool is in %s)", report->error[0], reading->client->spool_parent);
     } else if (rc < 0) {
-        fail(reading, rc, "%s", report->error[0]);
+        bool named = strncmp(report->error[0], reading->name, strlen(reading->name)) == 0;
+        fail(reading, rc, "%s%s%s", named ? "" : reading->name, named ? "" : ": ", report->error[0]);
     }
     cpni_free(report);
     return rc;
@@ -151,6 +152,10 @@ static int open_table(struct reading *reading)
     reading->in = open(path, O_RDONLY | O_CLOEXEC);
     if (reading->in < 0) {
         return fail(reading, errno == ENOENT ? CPN_ENOTFOUND : CPN_EIO, "%s: %s", path, strerror(errno));
+    }
+    struct stat status;
+    if (fstat(reading->in, &status) == 0 && S_ISDIR(status.st_mode)) {
+        return fail(reading, CPN_EBADINPUT, "%s is a directory; expected a CSV file", path);
     }
     return 0;
 }

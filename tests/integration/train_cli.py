@@ -171,11 +171,41 @@ class Training(NetworkTest):
         self.assertEqual(self.train().returncode, 3)  # nobody is free
         watching = self.network.spawn("sessions", "watch", session[:6])
         wait_for("it trains", lambda: self.session(session)["state"] == "training")
-        self.network.ok("sessions", "stop", session)
+        said = self.network.ok("sessions", "stop", session).stdout
+        self.assertEqual(said, f"Session {session[:8]}: stopped\n")
         output, _ = watching.communicate(timeout=60)
         self.assertEqual(watching.returncode, 1, output)
         self.assertIn("stopped", output)
         self.wait_released()
+        self.assertEqual(self.network.ok("sessions", "stop", session).stdout, said)  # again is no fault
+
+    def test_a_name_does_not_hide_an_id(self):
+        session = self.start("--set", "epochs=1")
+        self.network.cpn("sessions", "watch", session)
+        other = self.start("--set", "epochs=1", "--name", session[:6])
+        self.network.cpn("sessions", "watch", other)
+        done = self.network.cpn("sessions", "show", session[:6])
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.one_line(done.stderr, "say more of the id")
+        self.assertEqual(self.session(session[:7])["id"], session)
+        self.assertEqual(self.session(other)["name"], session[:6])
+
+    def test_ctrl_c_while_a_pipe_gives_nothing(self):
+        pipe = self.network.path("pipe.csv")
+        os.mkfifo(pipe)
+        process = self.network.spawn("train", "--csv", pipe, "--label", "kind")
+
+        def opened():
+            try:
+                return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return None  # nobody reads it yet
+        end = wait_for("the table is read", opened)
+        self.addCleanup(os.close, end)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, told)
+        self.one_line(told, "nothing is trained")
 
     def test_ctrl_c_leaves_the_session_running(self):
         process = self.network.spawn(*self.arguments("--set", LONG))

@@ -168,13 +168,15 @@ static void wrong_tables_are_told_with_row_and_column(void **state)
     options.table.path = write_table(network, "width,kind\n1,a\n2,b\nwide,b\n");
     refused(network, &options, CPN_EBADINPUT, "table.csv: row 4, column 1 \"width\"");
     write_table(network, "width,kind\nx,a\n2,b\ny,b\n");
-    refused(network, &options, CPN_EBADINPUT, "more wrong places");
+    refused(network, &options, CPN_EBADINPUT, "(and more: at least 2 wrong places)");
     write_table(network, "width,kind\n1,a\n2,a\n3,a\n");
     refused(network, &options, CPN_EBADINPUT, "nothing to tell apart");
     options.table.label = "sort";
     refused(network, &options, CPN_EINVAL, "sort");
+    write_table(network, "");
+    refused(network, &options, CPN_EBADINPUT, "table.csv: the table is empty");
     options.table.path = network->dir;
-    refused(network, &options, CPN_EIO, "cannot read the table");
+    refused(network, &options, CPN_EBADINPUT, "is a directory; expected a CSV file");
 }
 
 static void wrong_options_are_told_before_the_table_is_read(void **state)
