@@ -19,6 +19,7 @@
 #include "data/dataset.h"
 
 #define BYTES_AT_ONCE (4u << 20)
+#define DEVIATION_MIN 1e-30 /* a column that differs by less is constant: a weight divided by it, as in ONNX, is no float */
 
 /* What is known of one raw column. */
 struct column {
@@ -225,7 +226,7 @@ static int measure(struct finish *f)
         struct cpni_feature *feature = &f->schema.features[i];
         bool scaled = plan->options->standardise && !feature->categorical;
         double deviation = scaled ? sqrt(f->columns[i].squares / (double)f->columns[i].count) : 1;
-        feature->deviation = deviation > 0 ? deviation : 1; /* a constant column becomes 0 */
+        feature->deviation = deviation >= DEVIATION_MIN ? deviation : 1; /* a constant column becomes 0 */
         feature->mean = scaled ? feature->mean : 0;
     }
     return rc;

@@ -186,6 +186,18 @@ static void rows_without_a_file(void **state)
     cpni_dataset_close(&set);
 }
 
+/* The model of a column in subnormal numbers trained well, and then answered nobody: its weights as ONNX were infinite. */
+static void hardly_different_is_constant(void **state)
+{
+    (void)state;
+    struct cpni_csv_options options = { .label = "y", .standardise = true };
+    struct cpni_dataset set = opened(options, "a,b,c,y\n1e-40,7,1e-20,p\n3e-40,7,3e-20,q\n");
+    assert_true(set.schema.features[0].deviation == 1 && set.schema.features[1].deviation == 1);
+    assert_true(fabs(set.schema.features[2].deviation - 1e-20) < 1e-26);
+    assert_true(fabsf(set.features[0]) < 1e-30f && set.features[1] == 0 && fabsf(set.features[2] + 1) < 1e-5f);
+    cpni_dataset_close(&set);
+}
+
 static void memory_may_run_out(void **state)
 {
     (void)state;
@@ -368,6 +380,7 @@ int main(void)
         cmocka_unit_test(errors_do_not_depend_on_threads),
         cmocka_unit_test(a_long_row_fits),
         cmocka_unit_test(rows_without_a_file),
+        cmocka_unit_test(hardly_different_is_constant),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(a_full_disk_is_said),
         cmocka_unit_test(damaged_datasets_are_refused),
