@@ -117,40 +117,55 @@ static const char *user_name(void)
     return user != NULL ? user->pw_name : "admin";
 }
 
-/* Where the administrator's context goes: where `cpn` looks for it, unless one of another network is there. */
-static bool choose_context(const struct arguments *arguments, struct first_start *first)
+static int put_context(struct cpn_master *master, const char *path)
 {
-    if (arguments->context != NULL) {
-        snprintf(first->context, sizeof first->context, "%s", arguments->context);
-        return true;
+    int error = paths_make_parent(path);
+    if (error != 0) {
+        fprintf(stderr, "cpn-master: cannot make the directory of %s: %s\n", path, strerror(error));
+        return CPN_EIO;
     }
-    first->context_is_default = paths_context(first->context, sizeof first->context) && access(first->context, F_OK) != 0;
-    if (!first->context_is_default) {
-        return snprintf(first->context, sizeof first->context, "%s/admin.context", arguments->data) < (int)sizeof first->context;
+    int rc = cpn_master_admin_context(master, user_name(), path);
+    if (rc < 0 && rc != CPN_EEXISTS) {
+        const char *detail = cpn_master_detail(master);
+        fprintf(stderr, "cpn-master: %s: %s\n", path, *detail != 0 ? detail : cpn_strerror(rc));
     }
-    return true;
+    return rc;
+}
+
+/* The administrator's context goes where `cpn` looks for it, unless one of another network is there. */
+static int make_context(struct cpn_master *master, const struct arguments *arguments, struct first_start *first)
+{
+    int rc = CPN_EEXISTS;
+    first->context_is_default = arguments->context == NULL && paths_context(first->context, sizeof first->context);
+    if (first->context_is_default) {
+        rc = put_context(master, first->context);
+    }
+    if (rc == CPN_EEXISTS) {
+        first->context_is_default = false;
+        int length = arguments->context != NULL ? snprintf(first->context, sizeof first->context, "%s", arguments->context)
+                                                : snprintf(first->context, sizeof first->context, "%s/admin.context", arguments->data);
+        rc = length < (int)sizeof first->context ? put_context(master, first->context) : CPN_EINVAL;
+    }
+    if (rc == CPN_EEXISTS) {
+        fprintf(stderr, "cpn-master: %s\n", cpn_master_detail(master));
+    }
+    return rc;
 }
 
 static int make_first(struct cpn_master *master, const struct arguments *arguments, struct first_start *first)
 {
-    if (!choose_context(arguments, first)) {
-        return CPN_EINVAL;
+    int rc = make_context(master, arguments, first);
+    if (rc < 0) {
+        return rc;
     }
-    int error = paths_make_parent(first->context);
-    if (error != 0) {
-        fprintf(stderr, "cpn-master: cannot make the directory of %s: %s\n", first->context, strerror(error));
-        return CPN_EIO;
-    }
-    int rc = cpn_master_admin_context(master, user_name(), first->context);
-    if (rc == 0) {
-        rc = cpn_master_join_line(master, CPN_ROLE_NODE, JOIN_TTL_MS, JOIN_USES, first->nodes.text);
-    }
+    rc = cpn_master_join_line(master, CPN_ROLE_NODE, JOIN_TTL_MS, JOIN_USES, first->nodes.text);
     if (rc == 0) {
         rc = cpn_master_join_line(master, CPN_ROLE_USER, JOIN_TTL_MS, JOIN_USES, first->users.text);
     }
     if (rc < 0) {
         const char *detail = cpn_master_detail(master);
-        fprintf(stderr, "cpn-master: %s: %s\n", first->context, *detail != 0 ? detail : cpn_strerror(rc));
+        fprintf(stderr, "cpn-master: cannot make join lines: %s; the administrator's context is %s\n",
+                *detail != 0 ? detail : cpn_strerror(rc), first->context);
     }
     first->made = rc == 0;
     return rc;

@@ -56,7 +56,7 @@ struct cpn_key cpn_master_key(const struct cpn_master *master);
 /* ---- for who starts the master, before the first dispatch; each blocks until it is durable ---- */
 
 /* Make an identity of role admin and write its context file (0600): the first administrator. CPN_EEXISTS: the file is there. The file
- * comes first: killed in between, it may be there and be of no use. */
+ * comes first: if the program is killed in between, the same call later goes on with what it finds. */
 int cpn_master_admin_context(struct cpn_master *master, const char *name, const char *path);
 /* A join line for `uses` nodes or users, valid for ttl_ms. */
 int cpn_master_join_line(struct cpn_master *master, enum cpn_role role, uint64_t ttl_ms, uint32_t uses, char line[CPN_LINE]);

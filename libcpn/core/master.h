@@ -69,6 +69,9 @@ bool cpni_master_core_admits(const struct cpni_master_core *core, const struct c
 /* Whether somebody can administer this network: an identity of role admin that is not revoked, roles of this process aside. */
 bool cpni_master_core_has_admin(const struct cpni_master_core *core);
 
+/* Whether this key was ever enrolled, revoked or not. */
+bool cpni_master_core_knows(const struct cpni_master_core *core, const struct cpn_key *key);
+
 /* Full scan of the invariants (tests, simulator): NULL, or what is broken. */
 const char *cpni_master_core_check(const struct cpni_master_core *core);
 

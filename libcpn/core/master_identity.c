@@ -133,6 +133,11 @@ bool cpni_master_core_admits(const struct cpni_master_core *core, const struct c
     return token != NULL && !expired(token, now);
 }
 
+bool cpni_master_core_knows(const struct cpni_master_core *core, const struct cpn_key *key)
+{
+    return cpni_midentity_find(core, key) != NULL;
+}
+
 void cpni_midentity_revoke(struct cpni_master_core *core, struct cpni_midentity *identity)
 {
     identity->revoked = true;

@@ -81,13 +81,18 @@ static int open_keys(struct cpn_master *master)
 }
 
 /* A new network's keys are made once, before its state, so that a start that is cut off in between is followed by another first one.
- * A state without its keys is not a new network: its nodes would know this master no longer. */
+ * A state without its keys is not a new network: its nodes would know this master no longer; nor are keys without their state. */
 static int open_directory(struct cpn_master *master, const struct cpn_master_options *options)
 {
     if (options->create && mkdir(master->dir, 0700) != 0 && errno != EEXIST) {
         return cpni_master_fail(master, CPN_EIO, "cannot make %s: %s", master->dir, strerror(errno));
     }
-    master->created = options->create && !is_there(master, "state/state.db") && !is_there(master, "state/state.id");
+    const bool stateless = !is_there(master, "state/state.db") && !is_there(master, "state/state.id");
+    if (stateless && is_there(master, "blobs")) { /* made after the state: there was one */
+        return cpni_master_fail(master, CPN_ENOTFOUND, "%s has models but its state is gone; restore %s/state from a backup of this network",
+                                master->dir, master->dir);
+    }
+    master->created = options->create && stateless;
     int rc = master->created ? open_keys(master) : open_state(master, options);
     if (rc == 0) {
         rc = master->created ? open_state(master, options) : open_keys(master);
@@ -456,11 +461,11 @@ static int add_signer(struct cpn_master *master, const struct cpn_context *conte
 }
 
 /* The file first: an administrator without a file would be one that nobody can be, and that keeps the next start from making another. */
-static int save_and_enrol(struct cpn_master *master, struct cpn_context *context, const char *path)
+static int save_and_enrol(struct cpn_master *master, struct cpn_context *context, const char *path, bool replace)
 {
     char wished[sizeof context->name];
     memcpy(wished, context->name, sizeof wished);
-    int rc = cpni_context_save(context, path, false, master->detail);
+    int rc = cpni_context_save(context, path, replace, master->detail);
     if (rc < 0) {
         return rc;
     }
@@ -473,15 +478,27 @@ static int save_and_enrol(struct cpn_master *master, struct cpn_context *context
     return rc == 0 && strcmp(wished, context->name) != 0 ? cpni_context_save(context, path, true, master->detail) : rc;
 }
 
+/* The context of a first start that was killed before its identity was durable: it belongs to this network, which knows nothing of it. */
+static int take_unfinished(struct cpn_master *master, const char *path, struct cpn_context **out)
+{
+    int rc = cpni_context_read(path, out, NULL);
+    if (rc == 0 && (*out)->role == CPN_ROLE_ADMIN && memcmp(&(*out)->master, &master->keys.public_key, sizeof (*out)->master) == 0
+        && !cpni_master_core_knows(master->core, &(*out)->keys.public_key)) {
+        return 0;
+    }
+    if (rc == 0) {
+        cpn_context_free(*out);
+    }
+    return cpni_master_fail(master, CPN_EEXISTS, "%s exists already; it is left alone", path);
+}
+
 int cpn_master_admin_context(struct cpn_master *master, const char *name, const char *path)
 {
     struct cpn_context *context = NULL;
     char endpoints[CPNI_CONTEXT_ENDPOINTS];
     master->now = cpni_clock_now();
-    if (access(path, F_OK) == 0) {
-        return cpni_master_fail(master, CPN_EEXISTS, "%s exists already; it is left alone", path);
-    }
-    int rc = cpni_context_make(&context);
+    const bool again = access(path, F_OK) == 0;
+    int rc = again ? take_unfinished(master, path, &context) : cpni_context_make(&context);
     if (rc < 0) {
         return rc;
     }
@@ -494,7 +511,7 @@ int cpn_master_admin_context(struct cpn_master *master, const char *name, const 
         rc = cpni_context_set_endpoints(context, endpoints);
     }
     if (rc == 0) {
-        rc = save_and_enrol(master, context, path);
+        rc = save_and_enrol(master, context, path, again);
     }
     cpn_context_free(context);
     return rc;

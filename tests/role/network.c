@@ -526,6 +526,56 @@ static int open_in(const char *dir, bool create, bool *created, char *detail)
     return rc;
 }
 
+static struct cpn_master *open_listening(const char *dir)
+{
+    static const char *const listen[] = { "tcp://127.0.0.1:0", NULL };
+    struct cpn_master_options options = CPN_MASTER_OPTIONS_INIT;
+    struct cpn_master *master = NULL;
+    options.data_dir = dir;
+    options.create = true;
+    options.listen = listen;
+    assert_int_equal(cpn_master_open(&options, &master, NULL), 0);
+    return master;
+}
+
+/* A context of another network, made to be one of this: keys that nobody enrolled. */
+static void write_unfinished(const char *dir, const char *path, const struct cpn_key *master_key)
+{
+    char text[4096] = "", key[CPN_KEY_TEXT];
+    struct cpn_master *other = open_listening(dir);
+    assert_int_equal(cpn_master_admin_context(other, "root", path), 0);
+    cpn_master_close(other);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_true(fread(text, 1, sizeof text - 1, file) > 0);
+    char *line = strstr(text, "\nmaster ");
+    assert_non_null(line);
+    memcpy(line + strlen("\nmaster "), cpn_key_text(master_key, key), CPN_KEY_TEXT - 1);
+    rewind(file);
+    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+    assert_int_equal(fclose(file), 0);
+}
+
+/* As a first start that was killed between the file and the identity left it. */
+static void an_admin_context_that_was_not_enrolled_is_finished(void **state)
+{
+    char dir[128], other[128], path[160];
+    (void)state;
+    assert_non_null(tempdir_make(dir));
+    assert_non_null(tempdir_make(other));
+    snprintf(path, sizeof path, "%s/context", dir);
+    struct cpn_master *master = open_listening(dir);
+    struct cpn_key key = cpn_master_key(master);
+    write_unfinished(other, path, &key);
+    assert_false(cpn_master_has_admin(master));
+    assert_int_equal(cpn_master_admin_context(master, "root", path), 0);
+    assert_true(cpn_master_has_admin(master));
+    assert_int_equal(cpn_master_admin_context(master, "root", path), CPN_EEXISTS); /* it is in use now */
+    cpn_master_close(master);
+    tempdir_remove(dir);
+    tempdir_remove(other);
+}
+
 static void keys_that_are_gone_are_not_made_anew(void **state)
 {
     char dir[128], path[160], away[160], detail[CPN_DETAIL] = "";
@@ -543,6 +593,13 @@ static void keys_that_are_gone_are_not_made_anew(void **state)
     assert_int_equal(open_in(dir, true, &created, detail), CPN_ENOTFOUND);
     assert_non_null(strstr(detail, "master.key"));
     assert_int_equal(rename(away, path), 0);
+    snprintf(path, sizeof path, "%s/state", dir); /* as a file system that was not mounted */
+    assert_int_equal(rename(path, away), 0);
+    assert_int_equal(open_in(dir, true, &created, detail), CPN_ENOTFOUND);
+    assert_non_null(strstr(detail, "its state is gone"));
+    assert_int_equal(rename(away, path), 0);
+    assert_int_equal(open_in(dir, true, &created, detail), 0);
+    assert_false(created);
     assert_int_equal(open_in(dir, true, &created, detail), 0);
     assert_false(created);
     tempdir_remove(dir);
@@ -551,6 +608,7 @@ static void keys_that_are_gone_are_not_made_anew(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_admin_context_that_was_not_enrolled_is_finished),
         cmocka_unit_test(keys_that_are_gone_are_not_made_anew),
         cmocka_unit_test_setup_teardown(a_callback_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_tasks_come_back_once_each, set_up, tear_down),
