@@ -187,10 +187,25 @@ static void say_draining(struct cpni_worker_core *core, struct cpni_actions *act
     cpni_uplink_send(&core->uplink, actions, &msg);
 }
 
+/* Whether a trouble is worth a line: the link is lost, and not by a mere HELLO; or it never came up. A first address that leads nowhere
+ * is no trouble yet if the next one does. */
+static bool worth_telling(struct cpni_worker_core *core, unsigned flags)
+{
+    if ((flags & CPNI_UPLINK_LOST) && (flags & (CPNI_UPLINK_TROUBLE | CPNI_UPLINK_BYE | CPNI_UPLINK_FATAL))) {
+        return true;
+    }
+    if (!(flags & CPNI_UPLINK_TROUBLE) || (flags & CPNI_UPLINK_FATAL) || core->uplink.control.welcomed || core->away_told) {
+        return false;
+    }
+    core->away_us = core->away_us != 0 ? core->away_us : core->now.mono_us;
+    return core->now.mono_us - core->away_us >= (int64_t)CPNI_GONE_MS * 1000;
+}
+
 /* What the uplink noticed. */
 static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_actions *actions)
 {
-    if ((flags & CPNI_UPLINK_LOST) && (flags & (CPNI_UPLINK_TROUBLE | CPNI_UPLINK_BYE | CPNI_UPLINK_FATAL))) { /* not a mere HELLO */
+    if (worth_telling(core, flags)) {
+        core->away_told = true;
         cpni_log(actions, CPNI_LOG_MASTER_LOST, NULL, "%s; %u running, %u waiting, %u results kept", core->uplink.text,
                  (unsigned)core->running, (unsigned)(core->queued + core->fetching), (unsigned)core->unacked);
     }
@@ -200,6 +215,8 @@ static void heed(struct cpni_worker_core *core, unsigned flags, struct cpni_acti
         cpni_transfer_down(core->transfer, CPNI_TRANSFER_MASTER, &core->now, actions);
     }
     if (flags & CPNI_UPLINK_JOINED) {
+        core->away_told = false;
+        core->away_us = 0;
         if (core->stops != 0) { /* perhaps since the HELLO */
             say_draining(core, actions);
         }

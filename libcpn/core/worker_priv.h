@@ -126,6 +126,8 @@ struct cpni_worker_core {
     uint64_t bulk_life;                  /* 1 and up: grows when it breaks */
     struct cpni_train_checkpoint *strays; /* stored for lanes that were gone by then */
     struct cpn_hash spare;               /* the last dataset of no session, kept for the next one; zero: none */
+    int64_t away_us; /* since when the master that was never reached, or was lost, is tried; 0: it is here, or not yet tried */
+    bool away_told;  /* that the master is away is in the log */
     unsigned stops; /* 1: draining, 2: at once */
     bool returning;
     bool stopped;
