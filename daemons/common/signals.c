@@ -28,7 +28,16 @@ static void set(int number, void (*handler)(int))
     sigemptyset(&action.sa_mask);
     sigaddset(&action.sa_mask, SIGINT);
     sigaddset(&action.sa_mask, SIGTERM);
+    sigaddset(&action.sa_mask, SIGHUP);
     sigaction(number, &action, NULL);
+}
+
+static void set_unless_ignored(int number, void (*handler)(int))
+{
+    struct sigaction before;
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+        set(number, handler);
+    }
 }
 
 void signals_install(void (*stop)(void *arg), void *arg)
@@ -37,6 +46,7 @@ void signals_install(void (*stop)(void *arg), void *arg)
     stop_arg = arg;
     set(SIGINT, handle);
     set(SIGTERM, handle);
+    set_unless_ignored(SIGHUP, handle); /* the terminal was closed; nohup wants that not to matter */
     set(SIGPIPE, SIG_IGN);
 }
 
@@ -44,6 +54,7 @@ void signals_restore(void)
 {
     set(SIGINT, SIG_DFL);
     set(SIGTERM, SIG_DFL);
+    set_unless_ignored(SIGHUP, SIG_DFL);
 }
 
 bool signals_seen(void)

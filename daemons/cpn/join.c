@@ -32,7 +32,7 @@ static int join(struct cli *cli, const char *line, const char *name)
         cpn_context_free(context);
         return EXIT_CODE_INPUT;
     }
-    int rc = cpn_context_join(line, name, CPN_ROLE_NONE, path, cli_timeout_ms(cli), &context, detail);
+    int rc = cpn_context_join(line, name, CPN_ROLE_USER, path, cli_timeout_ms(cli), &context, detail);
     if (rc < 0) {
         fprintf(stderr, "cpn join: %s\n", *detail != 0 ? detail : cpn_strerror(rc));
         return exit_code_of(rc);

@@ -183,7 +183,7 @@ static int add_directory(struct collect *collect, const char *path)
     }
     char *copy = strndup(path, root);
     char *const roots[] = { copy, NULL };
-    FTS *tree = copy != NULL ? fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name) : NULL;
+    FTS *tree = copy != NULL ? fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name) : NULL;
     int rc = tree == NULL ? EXIT_CODE_MACHINE : 0;
     FTSENT *entry;
     while (rc == 0 && (entry = fts_read(tree)) != NULL) {

@@ -6,6 +6,7 @@
  * varies most stands last. */
 #include "report.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,5 +130,8 @@ void report_failure(const struct report *report, const struct photo *photo, cons
         cli_print_json(line, true);
         return;
     }
-    fprintf(stderr, "%s: %s\n", photo->path, text);
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s", photo->path);
+    text_clean(path);
+    fprintf(stderr, "%s: %s\n", path, text);
 }

@@ -69,6 +69,10 @@ int command_token_create(int argc, char **argv)
     if (!parse_role(role_text, &role)) {
         return cli_end(&cli, EXIT_CODE_USAGE);
     }
+    if (ttl == 0 || uses == 0) {
+        fprintf(stderr, "cpn token create: --ttl and --uses: expected more than 0\n");
+        return cli_end(&cli, EXIT_CODE_USAGE);
+    }
     status = cli_connect(&cli);
     return cli_end(&cli, status != 0 ? status : create(&cli, role, name, ttl, uses));
 }

@@ -134,7 +134,7 @@ static int parse(struct cpn_context *context, char *text, const char *path, char
 {
     unsigned seen = 0;
     if (strncmp(text, HEADER, sizeof HEADER - 1) != 0) {
-        cpni_explain(detail, "%s is no cpn context (it should start with \"cpn-context 1\")", path);
+        cpni_explain(detail, "%s is no cpn context (it should start with \"cpn-context 1\"): restore it, or remove it and join again", path);
         return CPN_ECORRUPT;
     }
     char *rest = NULL;
@@ -146,12 +146,12 @@ static int parse(struct cpn_context *context, char *text, const char *path, char
             *space = 0;
         }
         if (space == NULL || !take_line(context, line, space + 1, &seen)) {
-            cpni_explain(detail, "context %s is damaged at line %d (\"%s\"): restore it or join again", path, number, line);
+            cpni_explain(detail, "context %s is damaged at line %d (\"%s\"): restore it, or remove it and join again", path, number, line);
             return CPN_ECORRUPT;
         }
     }
     if (seen != 15) {
-        cpni_explain(detail, "context %s is cut off: it lacks endpoints, master, secret or sign. Restore it or join again", path);
+        cpni_explain(detail, "context %s is cut off: it lacks endpoints, master, secret or sign. Restore it, or remove it and join again", path);
         return CPN_ECORRUPT;
     }
     cpni_curve_from_secret(context->keys.secret, &context->keys);

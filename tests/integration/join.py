@@ -7,6 +7,7 @@
 import os
 import shutil
 import signal
+import json
 import socket
 import stat
 import subprocess
@@ -89,10 +90,38 @@ class Join(NetworkTest):
 
     def test_line_for_another_role(self):
         network = self.network
+        node_line = network.node_line
         network.node_line = network.user_line
         worker = network.start_worker("w1", wait=False)
         self.assertEqual(worker.wait(), 4)
         self.one_line(worker.log_text(), "user")
+        done = network.cpn("join", node_line, context=network.path("ann"))
+        self.assertEqual(done.returncode, 4)
+        self.one_line(done.stderr, "this join line is for a node")
+        network.ok("join", network.user_line, context=network.path("ann"))
+
+    def test_a_name_of_the_other_kind_is_not_revoked(self):
+        network = self.network
+        network.start_worker("w1")
+        network.ok("join", network.user_line, "--name", "ann", context=network.path("ann"))
+        for command, name, kind in (("user", "w1", "a node"), ("node", "ann", "a user")):
+            done = network.cpn(command, "revoke", name)
+            self.assertEqual(done.returncode, 5)
+            self.one_line(done.stderr, name, kind)
+        self.assertFalse(any(user["revoked"] for user in network.json("users")))
+        network.wait_node("w1", ("ready",))
+
+    def test_worker_says_that_no_master_answers(self):
+        network = self.network
+        worker = network.start_worker("w1")
+        self.assertEqual(worker.kill(signal.SIGHUP), 0)  # as when its terminal is closed: it drains
+        network.master.kill()
+        worker = network.start_worker("w1", wait=False)
+        told = len(worker.events("CPN-MASTER-LOST"))  # of the run before
+        wait_for("the worker says so", lambda: len(worker.events("CPN-MASTER-LOST")) > told)
+        self.assertIn("cannot be reached", json.dumps(worker.events("CPN-MASTER-LOST")[-1]))
+        network.start_master()
+        network.wait_node("w1", ("ready",))
 
     def test_user_may_not_administer(self):
         network = self.network

@@ -53,6 +53,12 @@ class Echo(NetworkTest):
         again = self.predict(network.path("in"), "-o", network.path("in", "out"))  # copies are no photos of the next call
         self.assertIn("2 of 2 photos done", again.stderr)
 
+    def test_a_link_to_a_directory(self):
+        network = self.network
+        network.file("in/a.jpg", "a photo")
+        os.symlink(network.path("in"), network.path("link"))
+        self.assertIn("1 of 1 photos done", self.predict(network.path("link")).stderr)
+
     def test_inputs_are_never_overwritten(self):
         network = self.network
         photo = network.file("in/a.jpg", 100 * "a")
