@@ -22,6 +22,8 @@
 
 #define JOIN_TTL_MS 3600000 /* of the lines of the first start: long enough to paste them, too short to be found later */
 #define JOIN_USES 16        /* machines or people that a first evening brings together */
+#define HEARTBEAT_MS 1000   /* the library's defaults */
+#define GONE_MS 3000
 
 struct join_line {
     char text[CPN_LINE];
@@ -76,6 +78,11 @@ static int parse(int argc, char **argv, struct arguments *arguments, struct sett
     }
     if (a->data == NULL) {
         fprintf(stderr, "cpn-master: --data DIR is missing: where keys, state and models are kept\n");
+        *status = EXIT_CODE_USAGE;
+        return -1;
+    }
+    if ((a->gone != 0 ? a->gone : GONE_MS) < 2 * (a->heartbeat != 0 ? a->heartbeat : HEARTBEAT_MS)) {
+        fprintf(stderr, "cpn-master: --gone must be at least twice --heartbeat: one late sign of life is no death\n");
         *status = EXIT_CODE_USAGE;
         return -1;
     }

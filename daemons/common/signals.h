@@ -8,7 +8,8 @@
 
 #include <stdbool.h>
 
-/* Have `stop` called in the handler at every SIGINT, SIGTERM and SIGHUP (unless that is ignored: nohup), with `arg`; it must be safe there. SIGPIPE is ignored. */
+/* Have `stop` called in the handler at every SIGINT, SIGTERM and SIGHUP (unless that is ignored: nohup), with `arg`; it must be safe
+ * there. SIGPIPE is ignored. */
 void signals_install(void (*stop)(void *arg), void *arg);
 
 /* Back to the default: the next signal ends the program. Before what `arg` points at goes away. */

@@ -46,6 +46,7 @@ struct predict {
     size_t under_way;
     uint64_t under_way_bytes;
     size_t done, failed, cancelled;
+    bool copies;            /* are written, too */
     int fatal;              /* an error that every other photo would meet, too */
     char fatal_detail[CPN_DETAIL];
 };
@@ -219,10 +220,16 @@ static void cancel(struct predict *predict)
     }
 }
 
+/* As behind `| head`: the network must not work for hours for nobody. */
+static bool nobody_reads(const struct predict *predict)
+{
+    return !predict->copies && (fflush(stdout) != 0 || ferror(stdout));
+}
+
 static int run(struct predict *predict)
 {
     int rc = 0;
-    while (rc >= 0 && predict->fatal == 0 && !signals_seen()) {
+    while (rc >= 0 && predict->fatal == 0 && !signals_seen() && !nobody_reads(predict)) {
         fill_window(predict);
         show(predict);
         if (predict->under_way == 0 && predict->next == predict->photos.count) {
@@ -233,6 +240,9 @@ static int run(struct predict *predict)
     if (rc < 0) {
         predict->fatal = rc;
         snprintf(predict->fatal_detail, sizeof predict->fatal_detail, "%s", cpn_client_detail(predict->cli->client));
+    } else if (predict->fatal == 0 && !signals_seen()) {
+        predict->fatal = CPN_EIO;
+        snprintf(predict->fatal_detail, sizeof predict->fatal_detail, "nobody reads the results: the rest is given up");
     }
     cancel(predict);
     return rc;
@@ -288,6 +298,7 @@ static int predict_all(struct cli *cli, struct predict *predict, const char *out
     progress_start(&cli->progress, "photos", !cli->json);
     report_begin(&predict->report, cli->json, &predict->photos);
     int64_t started_ms = predict_now_ms();
+    predict->copies = out != NULL;
     run(predict);
     signals_restore();
     return tell(predict, started_ms, out);

@@ -211,6 +211,12 @@ class Start(NetworkTest):
             self.assertIn(part, text)
         self.assertEqual([user["role"] for user in network.json("users", context=context)], ["admin"])
 
+    def test_gone_before_a_second_sign_of_life(self):
+        for args in (("--heartbeat", "10s", "--gone", "1s"), ("--gone", "1ms"), ("--heartbeat", "2s")):
+            done = self.run_program("cpn-master", "--data", self.network.path("m2"), "--listen", "tcp://127.0.0.1:0", *args)
+            self.assertEqual(done.returncode, 2)
+            self.one_line(done.stderr, "--gone", "--heartbeat")
+
     def test_data_directory_in_use(self):
         done = self.run_program("cpn-master", "--data", self.network.path("m"), "--listen", "tcp://127.0.0.1:0")
         self.assertEqual(done.returncode, 6)

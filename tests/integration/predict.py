@@ -59,6 +59,16 @@ class Echo(NetworkTest):
         os.symlink(network.path("in"), network.path("link"))
         self.assertIn("1 of 1 photos done", self.predict(network.path("link")).stderr)
 
+    def test_a_reader_that_leaves_ends_it(self):
+        for i in range(60):
+            self.network.file(f"in/{i:02}.jpg", "sleep 100")
+        process = self.network.spawn("predict", "echo", "--json", self.network.path("in"))
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+        self.assertEqual(process.wait(60), 6, told)
+        self.assertRegex(told, "nobody reads the results(.|\n)* [0-9]+ not done")
+
     def test_inputs_are_never_overwritten(self):
         network = self.network
         photo = network.file("in/a.jpg", 100 * "a")
