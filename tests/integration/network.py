@@ -21,6 +21,8 @@ SLOWER = float(os.environ.get("CPN_TEST_SLOWER", "1"))  # a sanitized build need
 DEADLINE_S = 30 * SLOWER
 DOC = "/usr/share/doc/opencv-doc/examples/data"
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and what is started here would inherit that
+
 
 def wait_for(what, condition, seconds=DEADLINE_S):
     """The first true value of condition(); fails after a while, saying what did not happen."""
