@@ -49,6 +49,19 @@ static const char about[]
     = "The master of a network: the one program that nodes and clients connect to. The first start with an empty DIR makes a new\n"
       "network, its keys and the first administrator, and prints the lines with which nodes and users join.\n";
 
+static bool check(const struct arguments *a)
+{
+    if (a->data == NULL) {
+        fprintf(stderr, "cpn-master: --data DIR is missing: where keys, state and models are kept\n");
+        return false;
+    }
+    if ((a->gone != 0 ? a->gone : GONE_MS) < 2 * (a->heartbeat != 0 ? a->heartbeat : HEARTBEAT_MS)) {
+        fprintf(stderr, "cpn-master: --gone must be at least twice --heartbeat: one late sign of life is no death\n");
+        return false;
+    }
+    return true;
+}
+
 static int parse(int argc, char **argv, struct arguments *arguments, struct settings *settings, int *status)
 {
     struct arguments *a = arguments;
@@ -76,17 +89,12 @@ static int parse(int argc, char **argv, struct arguments *arguments, struct sett
     if (settings_parse(&program, argc, argv, settings, status) < 0) {
         return -1;
     }
-    if (a->data == NULL) {
-        fprintf(stderr, "cpn-master: --data DIR is missing: where keys, state and models are kept\n");
-        *status = EXIT_CODE_USAGE;
-        return -1;
+    if (check(a)) {
+        return 0;
     }
-    if ((a->gone != 0 ? a->gone : GONE_MS) < 2 * (a->heartbeat != 0 ? a->heartbeat : HEARTBEAT_MS)) {
-        fprintf(stderr, "cpn-master: --gone must be at least twice --heartbeat: one late sign of life is no death\n");
-        *status = EXIT_CODE_USAGE;
-        return -1;
-    }
-    return 0;
+    settings_free(settings);
+    *status = EXIT_CODE_USAGE;
+    return -1;
 }
 
 static int open_master(const struct arguments *arguments, struct logprint *log, struct cpn_master **out)

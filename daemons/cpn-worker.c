@@ -51,6 +51,7 @@ static int parse(int argc, char **argv, struct arguments *a, struct settings *se
     }
     if (a->data == NULL) {
         fprintf(stderr, "cpn-worker: --data DIR is missing: where this node's keys and models are kept\n");
+        settings_free(settings);
         *status = EXIT_CODE_USAGE;
         return -1;
     }
